@@ -1,0 +1,177 @@
+"""Sends what waits in the outbox, by whichever transport each deployment asked for.
+
+Invariant: an entry leaves the outbox only when Heat's side has its signal, when it was refused for
+good, or when a newer config took its signal queue; a message is never posted a second time while
+the first may still be in the queue or may have been read by Heat.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+
+from heat_config_zaqar.deployment import Credentials, Deployment, Transport
+from heat_config_zaqar.errors import (
+    AmbiguousError,
+    HeatConfigError,
+    PermanentError,
+    TemporaryError,
+)
+from heat_config_zaqar.messaging import Connection, Queue, send_presigned
+from heat_config_zaqar.metadata_store import MetadataStore
+from heat_config_zaqar.outbox import Entry, Outbox, Settled
+from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.signal_data import CONFIG_ID, Body, fit
+
+# Heat reads the queue each second; a message that nobody read in a day belongs to nobody.
+_MESSAGE_TTL_SECONDS = 24 * 3600
+# Below this size no queue's limit matters, and asking for it would cost a request.
+_SURELY_FITS_BYTES = 16 * 1024
+_ENVELOPE_BYTES = 256
+_DEFAULT_LIMIT_BYTES = 262144
+
+_LOG = logging.getLogger(__name__)
+
+
+class Delivery:
+    """One process's deliveries, over one connection for each login."""
+
+    def __init__(self, outbox: Outbox, settings: Settings) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._connections: dict[Credentials, Connection] = {}
+        server = MetadataStore(settings.metadata_file).login()
+        self._server = server[0] if server else None
+
+    def supersede(self, deployments: Iterable[Deployment]) -> None:
+        """Drop each pending signal whose queue now belongs to a newer config.
+
+        Heat keeps one signal queue for the life of a deployment resource, and would take the old
+        signal for the newer config's.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        newest = {}
+        for item in sorted(deployments, key=lambda item: item.creation_time):
+            newest[_target(item)] = item
+        for entry in self._outbox.pending():
+            taker = newest.get(_target_of(entry))
+            if taker and taker.id != entry.id and taker.creation_time > entry.creation_time:
+                _LOG.warning("deployment %s: signal dropped, %s is newer", entry.id, taker.id)
+                self._outbox.settle(entry, Settled.SUPERSEDED, f"newer config {taker.id}")
+
+    def deliver_all(self) -> int:
+        """Try each pending signal once; return how many are left.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        return sum(not self.deliver(entry) for entry in self._outbox.pending())
+
+    def deliver(self, entry: Entry) -> bool:
+        """Try to send one signal; return whether the outbox is done with it.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        try:
+            self._send(entry)
+        except PermanentError as error:
+            _LOG.error("deployment %s: signal given up: %s", entry.id, error)
+            self._outbox.settle(entry, Settled.FAILED, str(error))
+        except TemporaryError as error:
+            _LOG.warning("deployment %s: signal not sent yet: %s", entry.id, error)
+            return False
+        else:
+            self._outbox.settle(entry, Settled.DELIVERED, "")
+        return True
+
+    def _send(self, entry: Entry) -> None:
+        body: Body = {**entry.body, CONFIG_ID: entry.id}
+        if entry.transport is Transport.ZAQAR:
+            self._as_someone(entry, lambda user: self._send_to_queue(entry, body, user))
+        elif entry.transport in (Transport.CFN, Transport.TEMP_URL):
+            self._send_presigned(entry)
+        elif entry.transport is Transport.HEAT:
+            self._connection(_own_login(entry)).signal_resource(
+                entry.stack_id, entry.resource_name, entry.body
+            )
+
+    def _as_someone(self, entry: Entry, send: Callable[[Connection], None]) -> None:
+        """Send as the server's user, whose token is at hand; where that is refused as its own.
+
+        Every stack user may post to every queue of the stack's project.
+        """
+        own = _own_login(entry)
+        server = self._server
+        if server and (server.project_id, server.auth_url) == (own.project_id, own.auth_url):
+            try:
+                send(self._connection(server))
+                return
+            except PermanentError as error:
+                _LOG.info("deployment %s: %s; trying its own user", entry.id, error)
+        send(self._connection(own))
+
+    def _send_to_queue(self, entry: Entry, body: Body, user: Connection) -> None:
+        queue = user.queue(entry.queue)
+        if entry.sending and self._has_arrived(entry, queue, user):
+            return
+        fitted = self._fitted(body, queue)
+        self._outbox.mark_sending(entry, True)
+        try:
+            queue.post(fitted, _MESSAGE_TTL_SECONDS)
+        except AmbiguousError:
+            raise
+        except HeatConfigError:
+            self._outbox.mark_sending(entry, False)
+            raise
+
+    def _has_arrived(self, entry: Entry, queue: Queue, user: Connection) -> bool:
+        """Find out what became of a post without an answer; signal through Heat where it is gone.
+
+        A message that is not in the queue never arrived, or Heat has read it. Heat's own API
+        ignores a signal for a deployment that is no longer in progress, so it is right for both.
+        """
+        if any(_is_ours(entry, body) for _, body in queue.messages()):
+            return True
+        try:
+            user.signal_resource(entry.stack_id, entry.resource_name, entry.body)
+        except TemporaryError:
+            raise
+        except PermanentError as error:
+            _LOG.warning("deployment %s: %s; posting again", entry.id, error)
+            return False
+        return True
+
+    def _send_presigned(self, entry: Entry) -> None:
+        method = "PUT" if entry.transport is Transport.TEMP_URL else "POST"
+        if not entry.url:
+            raise PermanentError(f"{entry.transport} has no deploy_signal_id to send to")
+        body = fit(entry.body, _DEFAULT_LIMIT_BYTES)
+        send_presigned(method, entry.url, json.dumps(body), self._settings)
+
+    def _fitted(self, body: Body, queue: Queue) -> Body:
+        if len(json.dumps(body)) <= _SURELY_FITS_BYTES:
+            return body
+        return fit(body, queue.largest_post() - _ENVELOPE_BYTES)
+
+    def _connection(self, login: Credentials) -> Connection:
+        if login not in self._connections:
+            self._connections[login] = Connection(login, self._settings)
+        return self._connections[login]
+
+
+def _own_login(entry: Entry) -> Credentials:
+    if entry.credentials is None:
+        raise PermanentError("the deployment carries no login to signal with")
+    return entry.credentials
+
+
+def _is_ours(entry: Entry, body: object) -> bool:
+    return isinstance(body, dict) and body.get(CONFIG_ID) == entry.id
+
+
+def _target(item: Deployment) -> tuple[str, ...]:
+    names = ("deploy_queue_id", "deploy_stack_id", "deploy_resource_name")
+    return tuple(item.text_input(name) for name in names)
+
+
+def _target_of(entry: Entry) -> tuple[str, ...]:
+    return (entry.queue, entry.stack_id, entry.resource_name)

@@ -1,0 +1,37 @@
+"""The kinds of failure that callers treat differently.
+
+Invariant: what a user or operator can act on is one of these, with a message that says what
+happened and to which deployment, file or service; anything else that is raised is a bug.
+"""
+
+
+class HeatConfigError(Exception):
+    """Base of every expected failure."""
+
+
+class SettingsError(HeatConfigError):
+    """The settings file of the image holds something that cannot be used."""
+
+
+class InvalidMetadataError(HeatConfigError):
+    """A metadata message or one deployment in it is malformed and cannot be run."""
+
+
+class CorruptFileError(HeatConfigError):
+    """A file of the state directory cannot be read back."""
+
+
+class TemporaryError(HeatConfigError):
+    """A service is away or overloaded: not carried out, but may succeed later."""
+
+
+class AmbiguousError(TemporaryError):
+    """The request had left when the connection failed: it may or may not have been carried out."""
+
+
+class PermanentError(HeatConfigError):
+    """A service refused for good; the same request will never succeed."""
+
+
+class UnauthorizedError(PermanentError):
+    """Keystone refuses the user: the stack was deleted, or the credentials are wrong."""

@@ -1,0 +1,63 @@
+"""heat-config-notify: upstream's command for signalling a result by hand or from other tools.
+
+`heat-config-notify CONFIG.json < SIGNAL.json`, both in upstream's formats.
+Invariant: the signal goes through the outbox, like every other.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from heat_config_zaqar import durable, settings
+from heat_config_zaqar.apply import entry_for, log_to_stderr
+from heat_config_zaqar.deliver import Delivery
+from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError
+from heat_config_zaqar.outbox import Outbox
+
+
+def main() -> int:
+    """Signal one deployment; exit 0 when the signal is on its way or safe in the outbox."""
+    parser = argparse.ArgumentParser(
+        prog="heat-config-notify",
+        description="Signal the result of a deployment to Heat, through the outbox.",
+    )
+    parser.add_argument(
+        "config", type=Path, help="file with the deployment, as Heat's metadata has it"
+    )
+    options = parser.parse_args()
+    log_to_stderr()
+    try:
+        notify(options.config, sys.stdin.read())
+    except (HeatConfigError, OSError) as error:
+        print(f"heat-config-notify: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def notify(config: Path, signal: str) -> None:
+    """Put the signal for the deployment in `config` into the outbox and try to deliver it.
+
+    :param signal: a map of outputs as JSON; empty for no outputs.
+    :raises HeatConfigError: the deployment or the signal is malformed.
+    :raises OSError: a file cannot be read or written.
+    """
+    current = settings.load()
+    deployment = parse_deployment(durable.read_json(config))
+    try:
+        body = json.loads(signal or "{}")
+    except ValueError as error:
+        raise InvalidMetadataError(f"the signal is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise InvalidMetadataError("the signal is not a map of outputs")
+    outbox = Outbox(current.state_dir)
+    entry = entry_for(deployment, body, outbox.attempts(deployment.id), time.time())
+    outbox.finish(entry)
+    with durable.locked(current.state_dir / "deliver.lock"):
+        Delivery(outbox, current).deliver(entry)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Deployment states and the outbox: which deployments ran, and which results must still go out.
+
+    absent --begin--> running/ --finish--> outbox/ --settle--> delivered/ failed/ superseded/
+
+A state is a directory, an entry a file `ID.json` in it. `finish` makes result and outbox entry
+durable in one rename. An entry in a later directory overrules one in an earlier directory, so a
+crash between "write the new" and "remove the old" changes nothing.
+Invariant: a deployment that has an entry beyond running/ is never run again; an entry leaves
+outbox/ only by `settle`. Credentials live in outbox/ alone. To add a state, add it to `Settled`.
+"""
+
+import dataclasses
+import enum
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from heat_config_zaqar import durable
+from heat_config_zaqar.deployment import Credentials, Transport
+from heat_config_zaqar.errors import CorruptFileError
+from heat_config_zaqar.signal_data import Body
+
+_RUNNING = "running"
+_PENDING = "outbox"
+
+
+class Settled(enum.StrEnum):
+    """Where an entry goes from the outbox; the value names the directory."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+@dataclasses.dataclass
+class Entry:
+    """A finished deployment and the way its signal has to go.
+
+    :ivar sending: a post may have left for Zaqar; set before it does, so that a crash shows.
+    :ivar note: why the entry is where it is, for the operator.
+    """
+
+    id: str
+    name: str
+    group: str
+    action: str
+    creation_time: str
+    attempts: int
+    started: float
+    finished: float
+    transport: Transport
+    queue: str
+    url: str
+    stack_id: str
+    resource_name: str
+    server_id: str
+    credentials: Credentials | None
+    body: Body
+    sending: bool = False
+    note: str = ""
+
+
+class Outbox:
+    """The states below one directory.
+
+    :param root: the state directory; made when first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def attempts(self, config_id: str) -> int:
+        """Return how often a hook was started for this deployment without finishing.
+
+        A record that cannot be read counts as one attempt.
+
+        :raises OSError: the state directory cannot be read.
+        """
+        try:
+            record = durable.read_json(self._path(_RUNNING, config_id))
+        except CorruptFileError:
+            return 1
+        attempts = record.get("attempts") if isinstance(record, dict) else None
+        return attempts if isinstance(attempts, int) else 0
+
+    def begin(self, config_id: str, name: str, group: str) -> int:
+        """Record that a hook is about to start; return the number of this attempt, from 1.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        attempts = self.attempts(config_id) + 1
+        record = {"attempts": attempts, "started": time.time(), "name": name, "group": group}
+        durable.write_json(self._path(_RUNNING, config_id), record)
+        return attempts
+
+    def finish(self, entry: Entry) -> None:
+        """Record the result and put its signal into the outbox, in one durable step.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
+        durable.remove(self._path(_RUNNING, entry.id))
+
+    def is_finished(self, config_id: str) -> bool:
+        """Whether there is a result, signalled or not."""
+        return any(self._path(name, config_id).exists() for name in (_PENDING, *Settled))
+
+    def pending(self) -> list[Entry]:
+        """Return the entries that must still be signalled, oldest first.
+
+        An entry that cannot be read is set aside as `ID.json.corrupt`; `corrupt` lists those.
+
+        :raises OSError: the state directory cannot be read.
+        """
+        entries = [self._load(path) for path in self._files(_PENDING)]
+        return sorted(filter(None, entries), key=lambda entry: entry.finished)
+
+    def mark_sending(self, entry: Entry, sending: bool) -> None:
+        """Record that a post may have left, or that it surely did not.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        entry.sending = sending
+        durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
+
+    def settle(self, entry: Entry, where: Settled, note: str) -> None:
+        """Move an entry out of the outbox, without its credentials.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        settled = dataclasses.replace(entry, credentials=None, url="", note=note)
+        durable.write_json(self._path(where, entry.id), dataclasses.asdict(settled))
+        durable.remove(self._path(_PENDING, entry.id))
+
+    def records(self) -> Iterable[tuple[str, dict[str, Any]]]:
+        """Yield (state, record) of each deployment ever seen, for people to read.
+
+        :raises OSError: the state directory cannot be read.
+        """
+        for state in (_RUNNING, _PENDING, *Settled):
+            for path in self._files(state):
+                if state == _RUNNING and self.is_finished(path.stem):
+                    continue
+                try:
+                    record = durable.read_json(path)
+                except CorruptFileError as error:
+                    record = {"note": str(error)}
+                if isinstance(record, dict):
+                    yield str(state), {"id": path.stem, **record}
+
+    def _load(self, path: Path) -> Entry | None:
+        if any(self._path(state, path.stem).exists() for state in Settled):
+            durable.remove(path)
+            return None
+        try:
+            document = durable.read_json(path)
+            if document is None:
+                return None
+            login = document.pop("credentials")
+            return Entry(
+                **{**document, "transport": Transport(document["transport"])},
+                credentials=Credentials(**login) if login else None,
+            )
+        except (CorruptFileError, TypeError, AttributeError, KeyError, ValueError):
+            durable.set_aside(path)
+            return None
+
+    def _files(self, state: str) -> list[Path]:
+        return sorted((self._root / state).glob("*.json"))
+
+    def _path(self, state: str, config_id: str) -> Path:
+        return self._root / state / f"{config_id}.json"

@@ -1,0 +1,112 @@
+"""The body of a signal: what Heat reads in the signal queue, cut so that Zaqar accepts it.
+
+Owns the format that `SoftwareDeployment.handle_signal` of Heat reads: a map in which
+`deploy_stdout`, `deploy_stderr` and `deploy_status_code` are Heat's own and every other key is an
+output of that name; Heat ignores keys it does not know. Pure: neither reads nor writes.
+Invariant: a body is a map, fits, and always says the true status code.
+"""
+
+import json
+from typing import Any
+
+STDOUT = "deploy_stdout"
+STDERR = "deploy_stderr"
+STATUS_CODE = "deploy_status_code"
+# Heat ignores it; it lets us recognise our own message in a queue that all updates share.
+CONFIG_ID = "deploy_config_id"
+
+Body = dict[str, Any]
+
+
+def failure(reason: str, status_code: int = 1) -> Body:
+    """Return the body for a deployment that failed without its hook saying so."""
+    return {STDOUT: "", STDERR: reason, STATUS_CODE: status_code}
+
+
+def from_hook(hook: str, stdout: bytes, stderr: str, returncode: int) -> Body:
+    """Return the body for what a hook printed.
+
+    A hook prints a map of outputs as JSON, and may print nothing when there is nothing to say.
+
+    :param hook: the hook's name, for the reason of a failure.
+    :param stderr: the end of what the hook logged; part of the body only where the hook failed.
+    :param returncode: the hook's own exit code; negative for the signal that killed it.
+    """
+    text = stdout.decode("utf-8", "replace")
+    body, problem = _parsed(text)
+    if returncode < 0:
+        problem = f"was killed by signal {-returncode}"
+    elif returncode > 0 and not body.get(STATUS_CODE):
+        problem = problem or f"exited with {returncode}"
+    if problem:
+        reason = f"hook {hook} {problem}\n{stderr}".rstrip()
+        return {STDOUT: text, **body, STDERR: reason, STATUS_CODE: returncode or 1}
+    body.setdefault(STATUS_CODE, 0)
+    return body
+
+
+def _parsed(text: str) -> tuple[Body, str]:
+    if not text.strip():
+        return {}, ""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}, "did not print JSON"
+    if not isinstance(body, dict):
+        return {}, "printed JSON that is not a map"
+    return body, ""
+
+
+def fit(body: Body, limit: int) -> Body:
+    """Return `body` so that its JSON takes at most `limit` bytes.
+
+    The streams are cut first, from the front, since errors come last; then other texts, then any
+    output. A visible marker says how much was cut.
+
+    :param limit: bytes for the body alone, without the envelope of Zaqar's request.
+    """
+    if _size(body) <= limit:
+        return body
+    fitted = dict(body)
+    streams = [key for key in (STDOUT, STDERR) if isinstance(body.get(key), str)]
+    _cut_texts(fitted, streams, limit)
+    if _size(fitted) > limit:
+        others = [key for key, value in body.items() if isinstance(value, str)]
+        _cut_texts(fitted, others, limit)
+    if _size(fitted) > limit:
+        reason = f"[outputs of {_size(body)} bytes did not fit into a message of {limit} bytes]"
+        kept = {key: body[key] for key in (STATUS_CODE, CONFIG_ID) if key in body}
+        return {**failure(reason), **kept}
+    return fitted
+
+
+def _cut_texts(body: Body, keys: list[str], limit: int) -> None:
+    """Shorten the texts under `keys` until the body fits, the longest ones first."""
+    original = {key: body[key] for key in keys}
+    fixed = _size({**body, **dict.fromkeys(keys, "")})
+    budget = max(limit - fixed, 0)
+    for done, key in enumerate(sorted(keys, key=lambda key: _size(body[key]))):
+        body[key] = _keep_end(original[key], budget // (len(keys) - done))
+        budget -= min(_size(body[key]) - 2, budget)
+
+
+def _keep_end(text: str, budget: int) -> str:
+    """Return the longest end of `text` that takes `budget` bytes in JSON, its marker included."""
+    if _size(text) - 2 <= budget:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _size(_marked(text, middle)) - 2 <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return _marked(text, low)
+
+
+def _marked(text: str, kept: int) -> str:
+    return f"[{len(text) - kept} characters cut]\n{text[len(text) - kept :]}"
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value))
