@@ -1,0 +1,71 @@
+"""The cloud's command line: `python -m testbed.cloud up`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from testbed.cloud import Cloud, CloudError
+
+_DEFAULT_DIRECTORY = Path(__file__).resolve().parents[2] / "build" / "cloud"
+
+
+def main() -> int:
+    """Run one command; return 0, or 1 where it failed or `status` found a service down."""
+    arguments = _parser().parse_args()
+    cloud = Cloud(arguments.directory, arguments.token_lifetime, arguments.venv)
+    try:
+        return _run(cloud, arguments)
+    except CloudError as error:
+        print(f"cloud: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(cloud: Cloud, arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "up":
+            cloud.up(lambda message: print(message, flush=True))
+            print(f"the cloud is up; log in at {cloud.auth_url}, logs are in {cloud.log_directory}")
+        case "down":
+            cloud.down()
+        case "start":
+            cloud.start(arguments.service)
+        case "stop":
+            cloud.stop(arguments.service)
+        case "status":
+            return _print_status(cloud.status(), arguments.json)
+    return 0
+
+
+def _print_status(status: dict[str, bool], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(status, indent=2))
+    else:
+        for name, up in status.items():
+            print(f"{name:16} {'up' if up else 'down'}")
+    return 0 if all(status.values()) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m testbed.cloud", description=__doc__)
+    parser.add_argument(
+        "--directory", type=Path, default=_DEFAULT_DIRECTORY, help="default: build/cloud"
+    )
+    parser.add_argument(
+        "--venv", type=Path, help="the services' environment; default: DIRECTORY-venv"
+    )
+    parser.add_argument(
+        "--token-lifetime", type=int, default=3600, metavar="SECONDS", help="default: 3600"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start what is not up and wait until all answers")
+    commands.add_parser("down", help="stop everything that up or start started")
+    status = commands.add_parser("status", help="say which services answer")
+    status.add_argument("--json", action="store_true")
+    for name in ("stop", "start"):
+        commands.add_parser(name, help=f"{name} one service").add_argument("service")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

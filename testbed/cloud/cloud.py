@@ -1,0 +1,143 @@
+"""The cloud as a whole: up, down and everything between.
+
+Invariant: every call may be repeated, and may follow a crash of any of the cloud's processes or
+of an earlier call. One call at a time changes a cloud; others wait for it.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from keystoneauth1.session import Session
+
+from testbed.cloud import configuration, environment, identity, probes, processes
+from testbed.cloud.launch import Launch
+from testbed.cloud.layout import Layout, http_url, load_secrets
+from testbed.cloud.processes import CloudError
+from testbed.cloud.services import EPMD, STORES, Service, services
+
+Progress = Callable[[str], None]
+
+
+class Cloud:
+    """Keystone, Zaqar, Heat and their stores, below `directory` and on 127.0.0.1.
+
+    `token_lifetime` is the life of a Keystone token in seconds; a change takes effect at the
+    next `up`. `venv` is where the Python services are installed, beside `directory` by default.
+    """
+
+    def __init__(
+        self, directory: Path, token_lifetime: int = 3600, venv: Path | None = None
+    ) -> None:
+        """Describe a cloud; nothing is read, written or started yet."""
+        directory = directory.absolute()
+        self.layout = Layout(directory, venv or directory.with_name(f"{directory.name}-venv"))
+        self._token_lifetime = token_lifetime
+
+    @property
+    def auth_url(self) -> str:
+        """Keystone's address for clients."""
+        return f"{http_url('keystone')}/v3"
+
+    @property
+    def log_directory(self) -> Path:
+        """Where SERVICE.log of each service is."""
+        return self.layout.log
+
+    @property
+    def service_names(self) -> list[str]:
+        """The services' names, stores first."""
+        return [name for name in self._services if name != EPMD]
+
+    def admin_session(self) -> Session:
+        """Return a session of the project that owns the stacks; it logs in at its first use.
+
+        The user may do everything with stacks and queues, and nothing in Keystone.
+        """
+        return identity.session("demo", self._secrets["demo"], identity.DEMO_PROJECT)
+
+    def up(self, progress: Progress) -> None:
+        """Install, prepare and start whatever is not up, and wait until all of it answers.
+
+        `progress` gets one line for each step, from several threads. Raises CloudError, naming
+        the service and with the end of its log, where one does not start.
+        """
+        with self._locked():
+            environment.ensure(self.layout.venv, self.layout.log_file("install"), progress)
+            self._launch(progress).bring_up(list(self._services.values()))
+
+    def down(self) -> None:
+        """Stop everything that this cloud started; the stores after those that use them."""
+        rounds = (
+            [name for name in self.service_names if name not in STORES],
+            list(STORES),
+            [EPMD],
+        )
+        with self._locked():
+            for names in rounds:
+                with ThreadPoolExecutor(len(names)) as pool:
+                    list(pool.map(self._stop, names))
+
+    def status(self) -> dict[str, bool]:
+        """Return for each service whether its process runs and, having a port, answers."""
+        names = self.service_names
+        with ThreadPoolExecutor(len(names)) as pool:
+            return dict(zip(names, pool.map(self._serves, names), strict=True))
+
+    def stop(self, service: str) -> None:
+        """Stop one service, and leave those that use it alone.
+
+        Raises CloudError where there is no such service.
+        """
+        names = self._processes_of(service)
+        with self._locked():
+            for name in reversed(names):
+                self._stop(name)
+
+    def start(self, service: str) -> None:
+        """Start one service and wait until it answers; what it uses must be up.
+
+        Raises CloudError where there is no such service or it does not answer.
+        """
+        names = self._processes_of(service)
+        with self._locked():
+            launch = self._launch(lambda message: None)
+            launch.bring_up([self._services[name] for name in names])
+
+    @cached_property
+    def _secrets(self) -> dict[str, str]:
+        self.layout.create()
+        return load_secrets(self.layout)
+
+    @cached_property
+    def _services(self) -> dict[str, Service]:
+        engine = probes.heat_engine(self.admin_session())
+        return services(self.layout, self._secrets, engine)
+
+    def _processes_of(self, service: str) -> list[str]:
+        if service not in self.service_names:
+            raise CloudError(f"no service {service}; there are {', '.join(self.service_names)}")
+        return [EPMD, service] if service == "rabbitmq" else [service]
+
+    def _launch(self, progress: Progress) -> Launch:
+        files = configuration.files(self.layout, self._secrets, self._token_lifetime)
+        return Launch(self.layout, files, progress)
+
+    def _stop(self, name: str) -> None:
+        processes.stop(self.layout.record(name), self._services[name].grace)
+
+    def _serves(self, name: str) -> bool:
+        if not processes.running(self.layout.record(name)):
+            return False
+        # The engine answers only through Heat's API, whose state is reported by itself.
+        return name == "heat-engine" or self._services[name].probe()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.layout.create()
+        with (self.layout.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,213 @@
+"""The configuration files of every service, as text.
+
+Invariant: what is not set here has upstream's default. Each line is one that the service does
+not work on loopback without, or that keeps it small; none makes a service faster than a cloud's
+operator would find it (no token cache, no cheaper password hashes).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from testbed.cloud.layout import HOST, PORTS, REGION, Layout, http_url
+
+Sections = Mapping[str, Mapping[str, object]]
+
+DATABASES = ("keystone", "heat")
+_ZAQAR_STORES = {"message_store": "redis", "management_store": "redis"}
+
+
+def files(
+    layout: Layout, secrets: Mapping[str, str], token_lifetime: int
+) -> dict[str, dict[Path, str]]:
+    """Return each service's configuration files: their texts by path.
+
+    `token_lifetime` is the life of a Keystone token in seconds.
+    """
+    zaqar = _zaqar(secrets)
+    heat = {layout.home / ".heat" / "heat.conf": _ini(_heat(layout, secrets))}
+    return {
+        "mariadb": {
+            layout.etc / "mariadb.cnf": _mariadb(layout),
+            layout.etc / "mariadb.sql": _mariadb_grants(secrets),
+        },
+        "redis": {layout.etc / "redis.conf": _redis(layout)},
+        "rabbitmq": {
+            layout.etc / "rabbitmq.conf": _rabbitmq(secrets),
+            # Present and empty, lest the server read the host's own files in /etc/rabbitmq.
+            layout.etc / "rabbitmq-env.conf": "",
+            layout.etc / "rabbitmq-plugins": "[].\n",
+        },
+        "keystone": {
+            layout.etc / "keystone.conf": _ini(_keystone(layout, secrets, token_lifetime))
+        },
+        "zaqar": {layout.home / ".zaqar" / "zaqar.conf": _ini(zaqar)},
+        "zaqar-websocket": {
+            layout.etc / "zaqar-websocket.conf": _ini({**zaqar, **_zaqar_websocket()})
+        },
+        "heat-engine": heat,
+        "heat-api": heat,
+        "heat-api-cfn": heat,
+    }
+
+
+def _ini(sections: Sections) -> str:
+    lines = []
+    for section, options in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{name} = {value}" for name, value in options.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _mariadb(layout: Layout) -> str:
+    options = {
+        "datadir": layout.data / "mariadb",
+        "user": "root",
+        # Relative, so below the data directory: a socket's path has at most 107 characters.
+        "socket": "mariadb.sock",
+        "pid-file": "mariadb.pid",
+        "bind-address": HOST,
+        "port": PORTS["mariadb"],
+        "skip-name-resolve": "1",
+        "init-file": layout.etc / "mariadb.sql",
+        "character-set-server": "utf8mb4",
+        "max-connections": 200,
+        "performance-schema": "off",
+        "innodb-buffer-pool-size": "64M",
+        "innodb-log-file-size": "32M",
+        # Survives kill -9 of the server, not a power cut: the page cache is durable enough here.
+        "innodb-flush-log-at-trx-commit": 2,
+        "innodb-flush-method": "nosync",
+        "innodb-doublewrite": 0,
+    }
+    return _ini({"mariadbd": options})
+
+
+def _mariadb_grants(secrets: Mapping[str, str]) -> str:
+    # The server reads an init file statement by statement, each on one line.
+    lines = [
+        f"CREATE USER IF NOT EXISTS 'cloud'@'{HOST}' IDENTIFIED BY '{secrets['mariadb']}';",
+    ]
+    for name in DATABASES:
+        lines.append(f"CREATE DATABASE IF NOT EXISTS {name};")
+        lines.append(f"GRANT ALL PRIVILEGES ON {name}.* TO 'cloud'@'{HOST}';")
+    return "\n".join(lines) + "\n"
+
+
+def _redis(layout: Layout) -> str:
+    return "\n".join(
+        [
+            f"bind {HOST}",
+            f"port {PORTS['redis']}",
+            f"dir {layout.data / 'redis'}",
+            "daemonize no",
+            'save ""',
+            # Messages outlive kill -9 of the server, which the tests of a lost store need.
+            "appendonly yes",
+            "appendfsync no",
+            "",
+        ]
+    )
+
+
+def _rabbitmq(secrets: Mapping[str, str]) -> str:
+    return "\n".join(
+        [
+            f"listeners.tcp.default = {HOST}:{PORTS['rabbitmq']}",
+            "default_user = cloud",
+            f"default_pass = {secrets['rabbitmq']}",
+            "log.console = true",
+            "log.file = false",
+            "",
+        ]
+    )
+
+
+def _database(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+    address = f"{HOST}:{PORTS['mariadb']}"
+    return {"connection": f"mysql+pymysql://cloud:{secrets['mariadb']}@{address}/{name}"}
+
+
+def _service_user(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "auth_type": "password",
+        "auth_url": f"{http_url('keystone')}/v3",
+        "username": name,
+        "password": secrets[name],
+        "user_domain_id": "default",
+    }
+
+
+def _token_check(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+    return _service_user(name, secrets) | {
+        "www_authenticate_uri": f"{http_url('keystone')}/v3",
+        "project_name": "service",
+        "project_domain_id": "default",
+        "region_name": REGION,
+    }
+
+
+def _keystone(layout: Layout, secrets: Mapping[str, str], token_lifetime: int) -> Sections:
+    keys = layout.data / "keystone"
+    return {
+        "DEFAULT": {"public_endpoint": http_url("keystone")},
+        "database": _database("keystone", secrets),
+        "token": {"provider": "fernet", "expiration": token_lifetime},
+        "fernet_tokens": {"key_repository": keys / "fernet"},
+        "fernet_receipts": {"key_repository": keys / "fernet"},
+        "credential": {"key_repository": keys / "credential"},
+    }
+
+
+def _zaqar(secrets: Mapping[str, str]) -> Sections:
+    store = {"uri": f"redis://{HOST}:{PORTS['redis']}?socket_timeout=5"}
+    return {
+        "DEFAULT": {"auth_strategy": "keystone"},
+        "drivers": {"transport": "wsgi", **_ZAQAR_STORES},
+        "drivers:message_store:redis": store,
+        "drivers:management_store:redis": store,
+        # Without the notifier no subscription, and so no WebSocket, hears of a message.
+        "storage": {"message_pipeline": "zaqar.notification.notifier"},
+        "signed_url": {"secret_key": secrets["signed_url"]},
+        "keystone_authtoken": _token_check("zaqar", secrets),
+        "trustee": _service_user("zaqar", secrets),
+    }
+
+
+def _zaqar_websocket() -> Sections:
+    return {
+        "drivers": {"transport": "websocket", **_ZAQAR_STORES},
+        "drivers:transport:websocket": {
+            "bind": HOST,
+            "port": PORTS["zaqar-websocket"],
+            "notification_bind": HOST,
+            "notification_port": PORTS["zaqar-notification"],
+        },
+    }
+
+
+def _heat(layout: Layout, secrets: Mapping[str, str]) -> Sections:
+    shipped = layout.venv / "etc" / "heat"
+    rabbit = f"cloud:{secrets['rabbitmq']}@{HOST}:{PORTS['rabbitmq']}"
+    return {
+        "DEFAULT": {
+            "transport_url": f"rabbit://{rabbit}/",
+            "num_engine_workers": 1,
+            "region_name_for_services": REGION,
+            "stack_user_domain_name": "heat",
+            "stack_domain_admin": "heat_domain_admin",
+            "stack_domain_admin_password": secrets["heat_domain_admin"],
+            "auth_encryption_key": secrets["auth_encryption_key"],
+            "heat_metadata_server_url": http_url("heat-api-cfn"),
+            "heat_waitcondition_server_url": f"{http_url('heat-api-cfn')}/v1/waitcondition",
+            "environment_dir": shipped / "environment.d",
+            "template_dir": shipped / "templates",
+        },
+        "paste_deploy": {"api_paste_config": shipped / "api-paste.ini"},
+        "database": _database("heat", secrets),
+        "keystone_authtoken": _token_check("heat", secrets),
+        "trustee": _service_user("heat", secrets),
+        # Heat discovers the address of its guests' `auth_url` here: it becomes …/v3/.
+        "clients_keystone": {"auth_uri": http_url("keystone")},
+        "ec2authtoken": {"auth_uri": f"{http_url('keystone')}/v3"},
+    }

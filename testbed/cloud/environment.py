@@ -1,0 +1,49 @@
+"""The cloud's own virtual environment, pinned by requirements.txt beside this module.
+
+Invariant: an environment with a stamp is complete and holds exactly the pinned versions for the
+interpreter that made it. The stamp is written last, and anything else is made anew.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from testbed.cloud.processes import CloudError
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+
+
+def ensure(venv: Path, log: Path, progress: Callable[[str], None]) -> None:
+    """Make the environment where it is missing, incomplete or of other requirements.
+
+    Raises CloudError, with the end of pip's log, where the installation fails.
+    """
+    stamp = venv / "cloud-requirements.sha256"
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    progress(f"installing the cloud's services into {venv}")
+    shutil.rmtree(venv, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(venv)], log)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    _run([*pip, "install", "-r", str(REQUIREMENTS)], log)
+    stamp.write_text(wanted)
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """Return the last lines of a log file, or a remark that it is missing."""
+    try:
+        text = log.read_text(errors="replace")
+    except FileNotFoundError:
+        return f"({log} does not exist)"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _run(command: list[str], log: Path) -> None:
+    with log.open("ab") as stream:
+        result = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
+    if result.returncode != 0:
+        raise CloudError(f"{' '.join(command)} failed; the end of {log}:\n{tail(log)}")

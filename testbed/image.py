@@ -1,0 +1,310 @@
+"""Build a guest image with disk-image-create, for the demo and the functional tests.
+
+The image is a whole disk with a boot loader where this machine can partition one, which takes the
+device mapper; elsewhere it is one file system, with the kernel and initrd beside it for QEMU.
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEVICE_MAPPER = Path("/dev/mapper/control")
+APT_SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
+
+TOOLS = {
+    "debootstrap": "debootstrap",
+    "mkfs.ext4": "e2fsprogs",
+    "qemu-img": "qemu-utils",
+    "sudo": "sudo",
+}
+TOOLS_TO_PARTITION = {"kpartx": "kpartx", "sgdisk": "gdisk"}
+
+PHASE = re.compile(r"dib-run-parts Running \S*?/([a-z-]+)\.d/(\S+)")
+NO_NETWORK = re.compile(
+    r"Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect to"
+    r"|Couldn't download|Could not connect|Invalid Release file|Network is unreachable"
+    r"|No matching distribution found|Failed to establish a new connection"
+)
+OUR_LINE = re.compile(r"(?:os-collect|heat)-config-zaqar: .+")
+
+
+class ImageError(Exception):
+    """Why there is no image, in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """What disk-image-create needs to know of a distribution."""
+
+    element: str
+    releases: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+DISTRIBUTIONS = {
+    "debian": Distribution("debian-minimal", ("bookworm", "trixie"), {}),
+    "ubuntu": Distribution(
+        "ubuntu-minimal", ("noble",), {"DIB_UBUNTU_KERNEL": "linux-image-virtual"}
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A built image.
+
+    :param partitioned: a whole disk with a boot loader, or one file system?
+    :param reason: why it is the one and not the other.
+    :param command_line: what to run, in a shell at the top of the repository, for the same image.
+    :param kernel: for QEMU's direct boot, as `initrd` is; taken from the tar, None without one.
+    """
+
+    log: Path
+    command_line: str
+    partitioned: bool
+    reason: str
+    seconds: float
+    qcow2: Path | None = None
+    tar: Path | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+
+
+def build(
+    out: Path,
+    *,
+    distribution: str = "debian",
+    release: str = "bookworm",
+    partitioned: bool | None = None,
+    types: Sequence[str] = ("qcow2", "tar"),
+    elements: Sequence[str] = ("heat-config-zaqar",),
+    extra_elements_path: Sequence[Path] = (),
+    environment: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = print,
+) -> Image:
+    """Build an image; its files get the path `out` with the type as suffix.
+
+    :param partitioned: None decides by what the machine can do.
+    :param environment: DIB_ variables, over those of this process.
+    :raises ImageError: something is missing, or the build failed; its text is one line.
+    """
+    started = time.monotonic()
+    known = _distribution(distribution, release)
+    whole_disk, reason = _partitioning(partitioned)
+    if not whole_disk:
+        progress(f"one file system, with kernel and initrd beside it: {reason}")
+    _require_tools(whole_disk)
+    elements_path = [REPOSITORY / "elements", *extra_elements_path]
+    variables = {
+        **known.environment,
+        "DIB_RELEASE": release,
+        **_security_mirror(distribution),
+        **(environment or {}),
+        "ELEMENTS_PATH": ":".join(map(str, elements_path)),
+    }
+    arguments = ["-t", ",".join(types), "--no-tmpfs", "-o", str(out)]
+    arguments += [known.element, *(["vm"] if whole_disk else []), *elements]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    log = out.with_name(f"{out.name}.log")
+    _run([str(_disk_image_create()), *arguments], variables, log, progress)
+    image = Image(
+        log=log,
+        command_line=_command_line(variables, arguments),
+        partitioned=whole_disk,
+        reason=reason,
+        seconds=time.monotonic() - started,
+        qcow2=_product(out, "qcow2", types),
+        tar=_product(out, "tar", types),
+    )
+    if image.tar is None:
+        return image
+    kernel, initrd = _boot_files(image.tar, out)
+    return dataclasses.replace(image, kernel=kernel, initrd=initrd)
+
+
+def _distribution(name: str, release: str) -> Distribution:
+    if name not in DISTRIBUTIONS:
+        raise ImageError(f"unknown distribution {name!r}; known are {', '.join(DISTRIBUTIONS)}")
+    known = DISTRIBUTIONS[name]
+    if release not in known.releases:
+        raise ImageError(
+            f"unknown release {release!r} of {name}; known are {', '.join(known.releases)}"
+        )
+    return known
+
+
+def _partitioning(wanted: bool | None) -> tuple[bool, str]:
+    try:
+        DEVICE_MAPPER.open("rb").close()
+    except OSError as error:
+        missing = f"{DEVICE_MAPPER}: {error.strerror}"
+    else:
+        return wanted is not False, "asked for" if wanted is False else "the device mapper works"
+    if wanted:
+        raise ImageError(f"a partitioned image takes the device mapper here: {missing}")
+    return False, f"no device mapper to partition a disk with ({missing})"
+
+
+def _require_tools(whole_disk: bool) -> None:
+    wanted = {**TOOLS, **(TOOLS_TO_PARTITION if whole_disk else {})}
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = [package for tool, package in wanted.items() if shutil.which(tool, path=path) is None]
+    if missing:
+        raise ImageError(f"tools of the build host are missing: install {' '.join(missing)}")
+    _disk_image_create()
+    if not (REPOSITORY / "hooks" / "pyproject.toml").is_file():
+        raise ImageError(f"{REPOSITORY / 'hooks'} is missing: the elements need it beside them")
+
+
+def _disk_image_create() -> Path:
+    program = Path(sys.executable).parent / "disk-image-create"
+    if not program.exists():
+        raise ImageError(
+            f"disk-image-create is missing: {sys.executable} -m pip install diskimage-builder"
+        )
+    return program
+
+
+def _security_mirror(distribution: str) -> dict[str, str]:
+    """The build host's own mirror of Debian's security updates, if its apt names one.
+
+    Where the host sits behind a mirror, the element's default may be out of reach.
+    """
+    variable = "DIB_DEBIAN_SECURITY_MIRROR"
+    if distribution != "debian" or variable in os.environ:
+        return {}
+    for text in _apt_sources():
+        for paragraph in re.split(r"\n\s*\n", text):
+            for uri in re.findall(
+                r"^(?:URIs:|deb(?: \[[^]]*\])?)\s+(http\S+-security\S*|http\S+//security\.\S+)",
+                paragraph,
+                re.MULTILINE,
+            ):
+                return {variable: uri.rstrip("/")}
+    return {}
+
+
+def _apt_sources() -> Iterator[str]:
+    for place in APT_SOURCES:
+        paths = sorted(place.iterdir()) if place.is_dir() else [place]
+        for path in paths:
+            with contextlib.suppress(OSError):
+                yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def _command_line(variables: Mapping[str, str], arguments: Sequence[str]) -> str:
+    relative = {**variables, "ELEMENTS_PATH": _from_top(variables["ELEMENTS_PATH"])}
+    words = [f"{name}={shlex.quote(value)}" for name, value in sorted(relative.items())]
+    return " ".join([*words, "disk-image-create", *map(shlex.quote, arguments)])
+
+
+def _from_top(elements_path: str) -> str:
+    return elements_path.replace(f"{REPOSITORY}/", "")
+
+
+def _run(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    log: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Run disk-image-create with its output in `log`, and say where it is."""
+    path = f"{Path(command[0]).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    with (
+        log.open("w", encoding="utf-8") as sink,
+        subprocess.Popen(
+            command,
+            env={**os.environ, "PATH": path, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            _follow(process, sink.write, progress)
+            status = process.wait()
+        except BaseException:
+            # its own trap unmounts what it has mounted
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+    if status:
+        raise ImageError(f"{_failure(log)} (disk-image-create ended with {status}; log: {log})")
+
+
+def _follow(
+    process: subprocess.Popen[str], write: Callable[[str], int], progress: Callable[[str], None]
+) -> None:
+    phase, started = "", time.monotonic()
+    assert process.stdout is not None
+    for line in process.stdout:
+        write(line)
+        found = PHASE.search(line)
+        reached = found[1] if found else "qcow2" if "Converting image" in line else phase
+        if reached != phase:
+            phase = reached
+            progress(f"{time.monotonic() - started:4.0f} s  {phase}")
+
+
+def _failure(log: Path) -> str:
+    """The line of the log that tells most about why the build failed."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]
+    for line in lines:
+        if found := OUR_LINE.search(line):
+            return found[0]
+    for line in lines:
+        if NO_NETWORK.search(line):
+            return f"packages could not be fetched, is there a network? {_without_stamp(line)}"
+    errors = [line for line in lines if re.search(r"\b(ERROR|[Ee]rror|E):", line)]
+    return _without_stamp((errors or lines or ["no output"])[-1])
+
+
+def _without_stamp(line: str) -> str:
+    return re.sub(r"^[\d-]+ [\d:.]+ \| (> )?", "", line).strip()
+
+
+def _product(out: Path, kind: str, types: Sequence[str]) -> Path | None:
+    return out.with_name(f"{out.name}.{kind}") if kind in types else None
+
+
+def _boot_files(archive: Path, out: Path) -> tuple[Path, Path]:
+    """Take the newest kernel and its initrd out of the image's tar."""
+    with tarfile.open(archive) as tar:
+        members = {
+            name.removeprefix("./boot/vmlinuz-"): name
+            for name in tar.getnames()
+            if name.startswith("./boot/vmlinuz-")
+        }
+        if not members:
+            raise ImageError(f"{archive} holds no kernel in /boot")
+        version = max(members, key=_version_key)
+        kernel = out.with_name(f"{out.name}.vmlinuz")
+        initrd = out.with_name(f"{out.name}.initrd")
+        for source, target in (
+            (members[version], kernel),
+            (f"./boot/initrd.img-{version}", initrd),
+        ):
+            content = tar.extractfile(source)
+            if content is None:
+                raise ImageError(f"{archive}: {source} is no file")
+            with content, target.open("wb") as sink:
+                shutil.copyfileobj(content, sink)
+    return kernel, initrd
+
+
+def _version_key(version: str) -> list[tuple[int, str]]:
+    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", version)]
