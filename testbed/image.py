@@ -5,7 +5,9 @@ device mapper; elsewhere it is one file system, with the kernel and initrd besid
 """
 
 import contextlib
+import argparse
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -117,6 +119,8 @@ def build(
     arguments += [known.element, *(["vm"] if whole_disk else []), *elements]
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_name(f"{out.name}.log")
+    for kind in types:
+        out.with_name(f"{out.name}.{kind}").unlink(missing_ok=True)  # it would be renamed and kept
     _run([str(_disk_image_create()), *arguments], variables, log, progress)
     image = Image(
         log=log,
@@ -308,3 +312,50 @@ def _boot_files(archive: Path, out: Path) -> tuple[Path, Path]:
 
 def _version_key(version: str) -> list[tuple[int, str]]:
     return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", version)]
+
+
+def save(image: Image, out: Path) -> None:
+    """Write beside the image what `load` returns."""
+    text = json.dumps(dataclasses.asdict(image), default=str, indent=1)
+    out.with_name(f"{out.name}.json").write_text(text, encoding="utf-8")
+
+
+def load(out: Path) -> Image:
+    """Return what `save` wrote for the image at `out`.
+
+    :raises ImageError: there is no such image.
+    """
+    description = out.with_name(f"{out.name}.json")
+    try:
+        fields = json.loads(description.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ImageError(f"no image at {out}: build it with python -m testbed.image") from None
+    for name in ("log", "qcow2", "tar", "kernel", "initrd"):
+        fields[name] = Path(fields[name]) if fields[name] else None
+    return Image(**fields)
+
+
+def main() -> int:
+    """Build the image of the functional tests: one file system, which they can look into."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.image", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="path of the image, no suffix")
+    parser.add_argument("--distribution", default="debian")
+    parser.add_argument("--release", default="bookworm")
+    options = parser.parse_args()
+    try:
+        image = build(
+            options.out.absolute(),
+            distribution=options.distribution,
+            release=options.release,
+            partitioned=False,
+        )
+    except ImageError as error:
+        print(f"image: {error}", file=sys.stderr)
+        return 1
+    save(image, options.out.absolute())
+    print(f"built in {image.seconds:.0f} s: {image.qcow2}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

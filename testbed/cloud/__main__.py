@@ -24,8 +24,10 @@ def main() -> int:
 def _run(cloud: Cloud, arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "up":
-            cloud.up(lambda message: print(message, flush=True))
+            cloud.up(_report)
             print(f"the cloud is up; log in at {cloud.auth_url}, logs are in {cloud.log_directory}")
+        case "install":
+            cloud.install(print)
         case "down":
             cloud.down()
         case "start":
@@ -35,6 +37,12 @@ def _run(cloud: Cloud, arguments: argparse.Namespace) -> int:
         case "status":
             return _print_status(cloud.status(), arguments.json)
     return 0
+
+
+def _report(message: str) -> None:
+    # One write with its line end: the steps report from several threads.
+    sys.stdout.write(f"{message}\n")
+    sys.stdout.flush()
 
 
 def _print_status(status: dict[str, bool], as_json: bool) -> int:
@@ -59,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start what is not up and wait until all answers")
+    commands.add_parser("install", help="install the services; start nothing")
     commands.add_parser("down", help="stop everything that up or start started")
     status = commands.add_parser("status", help="say which services answer")
     status.add_argument("--json", action="store_true")

@@ -59,6 +59,14 @@ class Cloud:
         """
         return identity.session("demo", self._secrets["demo"], identity.DEMO_PROJECT)
 
+    def install(self, progress: Progress) -> None:
+        """Install the services, which takes a package index; `up` then takes no network.
+
+        Raises CloudError where the installation fails.
+        """
+        with self._locked():
+            environment.ensure(self.layout.venv, self.layout.log_file("install"), progress)
+
     def up(self, progress: Progress) -> None:
         """Install, prepare and start whatever is not up, and wait until all of it answers.
 

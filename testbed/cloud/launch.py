@@ -67,7 +67,8 @@ class Launch:
         record = self.layout.record(service.name)
         digest = self._digest(service)
         known = processes.running(record)
-        if not (known and known.digest == digest and service.probe()):
+        started = not (known and known.digest == digest and service.probe())
+        if started:
             processes.stop(record, service.grace)
             for path, text in self.files.get(service.name, {}).items():
                 write_private(path, text)
@@ -76,7 +77,8 @@ class Launch:
             self._wait(service, failed)
         if service.populate:
             self._once(f"{service.name}-content", service.populate)
-        self.progress(f"{service.name} is up ({time.monotonic() - began:.1f} s)")
+        if started:
+            self.progress(f"{service.name} is up ({time.monotonic() - began:.1f} s)")
 
     def _digest(self, service: Service) -> str:
         environment = process_environment(self.layout, service)

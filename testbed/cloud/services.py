@@ -71,7 +71,9 @@ def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str
                 "heat-engine",
                 (layout.program("heat-engine"),),
                 engine,
-                needs=("mariadb", "rabbitmq"),
+                # Not RabbitMQ: the engine tries again until that is there, and they are the
+                # two slowest to start.
+                needs=("mariadb",),
                 prepare=((layout.program("heat-manage"), "db_sync"),),
             ),
             _uwsgi(layout, "heat-api", "heat.wsgi.api", 2, "/"),

@@ -1,0 +1,277 @@
+"""Boots the built image: in systemd-nspawn for speed, in QEMU for the image's own kernel.
+
+Invariant: a guest runs only where its packets cannot leave, on a copy of the image that is thrown
+away, and ends with the object's context. The metadata that a cloud would hand over is written
+into the copy before it boots, as an operator of OS::Heat::DeployedServer does.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from testbed.cloud.layout import PORTS
+from testbed.isolated import require_isolation
+
+METADATA_FILE = "var/lib/heat-cfntools/cfn-init-data"
+_QEMU_HOST = "10.0.2.2"  # where QEMU's user networking shows the host's loopback
+_FORWARDED = ("keystone", "zaqar", "zaqar-websocket", "heat-api", "heat-api-cfn")
+
+
+class GuestError(Exception):
+    """A guest did not do what it was waited for; holds the end of its console."""
+
+
+def unpack(archive: Path, directory: Path) -> Path:
+    """Unpack an image's tar once; return the directory, which guests only read."""
+    stamp = directory / ".unpacked"
+    wanted = f"{archive.stat().st_mtime_ns} {archive.stat().st_size}"
+    root = directory / "root"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(directory, ignore_errors=True)
+        root.mkdir(parents=True)
+        with tarfile.open(archive) as tar:
+            tar.extractall(root, numeric_owner=True, filter="fully_trusted")
+        stamp.write_text(wanted)
+    return root
+
+
+def hand_over(root: Path, metadata: dict[str, Any]) -> None:
+    """Write the metadata where Heat's user-data would have put it."""
+    path = root / METADATA_FILE
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text(json.dumps(metadata))
+    path.chmod(0o600)
+
+
+class Console:
+    """What a guest prints, kept in a file; a thread reads it."""
+
+    def __init__(self, stream: IO[bytes] | int, log: Path) -> None:
+        descriptor = stream if isinstance(stream, int) else stream.fileno()
+        self.log = log
+        self._thread = threading.Thread(target=self._read, args=(descriptor,), daemon=True)
+        self._thread.start()
+
+    def _read(self, descriptor: int) -> None:
+        with self.log.open("wb") as sink, contextlib.suppress(OSError):
+            while chunk := os.read(descriptor, 4096):
+                sink.write(chunk)
+                sink.flush()
+
+    def tail(self, lines: int = 30) -> str:
+        """Return the last lines."""
+        text = self.log.read_bytes().decode("utf-8", "replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Container:
+    """The image under its own systemd in systemd-nspawn, on the network of this process.
+
+    :param root: the unpacked image, left as it is.
+    :param directory: where this guest's changes and its console's log go; a new one.
+    """
+
+    def __init__(self, root: Path, directory: Path) -> None:
+        self._base = root
+        self._directory = directory
+        self.root = directory / "root"
+        self.console: Console | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._leader = 0
+
+    def prepare(self, metadata: dict[str, Any] | None) -> None:
+        """Make the guest's own copy of the image, with the metadata in it."""
+        for name in ("changes", "work", "root"):
+            (self._directory / name).mkdir(parents=True)
+        layers = f"lowerdir={self._base},upperdir={self._directory / 'changes'}"
+        options = f"{layers},workdir={self._directory / 'work'}"
+        subprocess.run(
+            ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True
+        )
+        for unit in ("iscsid.service", "systemd-networkd-wait-online.service"):
+            mask = self.root / "etc/systemd/system" / unit
+            mask.unlink(missing_ok=True)
+            mask.symlink_to("/dev/null")
+        if metadata is not None:
+            hand_over(self.root, metadata)
+
+    def boot(self) -> None:
+        """Start systemd and wait until it runs.
+
+        :raises GuestError: it does not within a minute.
+        """
+        require_isolation()
+        ours, theirs = os.openpty()
+        self._process = subprocess.Popen(
+            ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"]
+            + ["--machine=guest", "--resolv-conf=off", "--link-journal=no", "-D", str(self.root)],
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.console = Console(ours, self._directory / f"console-{time.time_ns()}.log")
+        self._leader = 0
+        wait_for(lambda: self._running(), 60, "the guest does not start", self.console)
+
+    def _running(self) -> bool:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        if not self._leader:
+            for pid in children.read_text().split() if children.exists() else []:
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                    self._leader = int(pid)
+        return bool(self._leader) and self.run("systemctl", "is-system-running").stdout.strip() in (
+            "running",
+            "degraded",
+        )
+
+    def run(self, *command: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a command in the guest as root; return what it printed."""
+        entry = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-p", "-C", "-r", "-w"]
+        return subprocess.run(
+            [*entry, "env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *command],
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=60,
+        )
+
+    def kill(self) -> None:
+        """Pull the plug."""
+        if self._process is not None:
+            if self._leader:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._leader, 9)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def power_off(self) -> None:
+        """Shut down cleanly, within 30 s.
+
+        :raises GuestError: it does not.
+        """
+        if self._process is None or self.console is None:
+            return
+        self.run("systemctl", "poweroff")
+        process = self._process
+        wait_for(lambda: process.poll() is not None, 30, "no clean power-off", self.console)
+        self._process = None
+
+    def close(self) -> None:
+        """End the guest and forget its copy of the image."""
+        self.kill()
+        subprocess.run(["umount", "-l", str(self.root)], check=False, stderr=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def container(
+    root: Path, directory: Path, metadata: dict[str, Any] | None
+) -> Iterator[Container]:
+    """Boot the image in systemd-nspawn for the length of the context."""
+    guest = Container(root, directory)
+    try:
+        guest.prepare(metadata)
+        guest.boot()
+        yield guest
+    finally:
+        guest.close()
+
+
+@contextlib.contextmanager
+def virtual_machine(
+    disk: Path, kernel: Path, initrd: Path, directory: Path, metadata: dict[str, Any]
+) -> Iterator[Console]:
+    """Boot the image's own kernel in QEMU for the length of the context.
+
+    :param disk: the image as one file system, qcow2.
+    :raises GuestError: the disk cannot be prepared.
+    """
+    require_isolation()
+    directory.mkdir(parents=True)
+    raw = directory / "disk.raw"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
+    with _mounted(raw, directory / "mnt") as root:
+        hand_over(root, metadata)
+        _write_network(root)
+    command = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-m", "1024"]
+    command += ["-smp", "2", "-kernel", str(kernel), "-initrd", str(initrd)]
+    command += ["-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0", "-serial", "stdio"]
+    command += ["-drive", f"file={raw},format=raw,if=virtio,cache=unsafe"]
+    command += ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"]
+    # Without KVM: a KVM that is there may still not run a stock kernel; TCG always does.
+    command += ["-accel", "tcg,thread=multi", "-cpu", "max"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    try:
+        yield Console(process.stdout, directory / "console.log")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _mounted(raw: Path, where: Path) -> Iterator[Path]:
+    where.mkdir()
+    subprocess.run(["mount", "-o", "loop", str(raw), str(where)], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+def _write_network(root: Path) -> None:
+    """Give the guest an address, and the cloud's ports on its own loopback.
+
+    The test cloud's catalog says 127.0.0.1; in QEMU that is the guest itself.
+    """
+    network = root / "etc/systemd/network"
+    network.mkdir(parents=True, exist_ok=True)
+    (network / "10-eth0.network").write_text(
+        "[Match]\nName=eth0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n"
+    )
+    units = root / "etc/systemd/system"
+    for folder in ("sockets.target.wants", "multi-user.target.wants"):
+        (units / folder).mkdir(parents=True, exist_ok=True)
+    networkd = units / "multi-user.target.wants/systemd-networkd.service"
+    if not networkd.is_symlink():
+        networkd.symlink_to("/lib/systemd/system/systemd-networkd.service")
+    for service in _FORWARDED:
+        port = PORTS[service]
+        (units / f"cloud-{service}.socket").write_text(
+            f"[Socket]\nListenStream=127.0.0.1:{port}\n[Install]\nWantedBy=sockets.target\n"
+        )
+        (units / f"cloud-{service}.service").write_text(
+            f"[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd {_QEMU_HOST}:{port}\n"
+        )
+        (units / f"sockets.target.wants/cloud-{service}.socket").symlink_to(
+            f"/etc/systemd/system/cloud-{service}.socket"
+        )
+
+
+def wait_for(
+    condition: Callable[[], bool], seconds: float, what: str, console: Console | None = None
+) -> None:
+    """Wait until `condition` holds.
+
+    :raises GuestError: it does not within `seconds`; with the end of the console.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            end = f"; the end of its console:\n{console.tail()}" if console else ""
+            raise GuestError(f"{what} within {seconds:g} s{end}")
+        time.sleep(0.1)

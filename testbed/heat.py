@@ -1,0 +1,246 @@
+"""A small Heat client for tests and demonstrations, and the templates that they drive it with.
+
+Owns the testbed's whole knowledge of Heat's REST API and of the template format. Invariant:
+nothing here talks to Zaqar or to a guest, so what a test sees of those is their own doing.
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from keystoneauth1 import exceptions
+from keystoneauth1.adapter import Adapter
+from keystoneauth1.session import Session
+
+Template = str | Mapping[str, Any]
+
+SERVER = "server"
+_TEMPLATE_VERSION = "2018-08-31"
+_DEPLOYMENT_OUTPUTS = ("deploy_stdout", "deploy_stderr", "deploy_status_code")
+_POLL_SECONDS = 0.5
+
+
+class HeatError(Exception):
+    """A stack did not become what was waited for; the text holds Heat's reason."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack as Heat shows it; `status` is action and state, such as CREATE_COMPLETE."""
+
+    name: str
+    id: str
+    status: str
+    reason: str
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a stack; `status` is action and state, such as CREATE_IN_PROGRESS."""
+
+    name: str
+    status: str
+    reason: str
+    physical_id: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Script:
+    """One deployment: what the guest runs, with which inputs, and which outputs it names.
+
+    `inputs` are values by name, `actions` the stack actions it runs at (Heat's default: CREATE
+    and UPDATE), `options` the config's options for its hook.
+    """
+
+    text: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Collection[str] = ()
+    group: str = "script"
+    signal_transport: str = "ZAQAR_SIGNAL"
+    actions: Collection[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def deployments_template(
+    scripts: Mapping[str, Script], server_name: str = "guest"
+) -> dict[str, Any]:
+    """Return a template of one deployed server and a deployment for each script.
+
+    The server is the resource `server`, a deployment has its script's name and its config that
+    name with `_config`. The stack's outputs are called NAME_OUTPUT, as in `hello_deploy_stdout`.
+    """
+    resources: dict[str, Any] = {
+        SERVER: {
+            "type": "OS::Heat::DeployedServer",
+            "properties": {"name": server_name, "software_config_transport": "ZAQAR_MESSAGE"},
+        }
+    }
+    outputs: dict[str, Any] = {}
+    for name, script in scripts.items():
+        resources[f"{name}_config"] = _config(script)
+        resources[name] = _deployment(name, script)
+        for output in (*script.outputs, *_DEPLOYMENT_OUTPUTS):
+            outputs[f"{name}_{output}"] = {"value": {"get_attr": [name, output]}}
+    return {
+        "heat_template_version": _TEMPLATE_VERSION,
+        "resources": resources,
+        "outputs": outputs,
+    }
+
+
+def _config(script: Script) -> dict[str, Any]:
+    properties = {
+        "group": script.group,
+        "config": script.text,
+        "inputs": [{"name": name} for name in script.inputs],
+        "outputs": [{"name": name} for name in script.outputs],
+        "options": dict(script.options),
+    }
+    return {"type": "OS::Heat::SoftwareConfig", "properties": properties}
+
+
+def _deployment(name: str, script: Script) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "name": name,
+        "server": {"get_resource": SERVER},
+        "config": {"get_resource": f"{name}_config"},
+        "signal_transport": script.signal_transport,
+        "input_values": dict(script.inputs),
+    }
+    if script.actions:
+        properties["actions"] = list(script.actions)
+    return {"type": "OS::Heat::SoftwareDeployment", "properties": properties}
+
+
+class Heat:
+    """Stacks of the session's project. Stacks are named, or given as `name/id` once deleted.
+
+    Every method raises keystoneauth1's ClientException where Heat refuses or is away.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Use a session; its catalog says where Heat is."""
+        self._api = Adapter(session, service_type="orchestration", connect_retries=0)
+
+    def create_stack(
+        self,
+        name: str,
+        template: Template,
+        parameters: Mapping[str, Any] | None = None,
+        wait: bool = False,
+        timeout: float = 300.0,
+    ) -> Stack:
+        """Create a stack, optionally wait up to `timeout` seconds until it is complete.
+
+        Raises HeatError where it was waited for and failed or took longer.
+        """
+        body = {"stack_name": name, "template": template, "parameters": dict(parameters or {})}
+        self._api.post("/stacks", json=body)
+        if wait:
+            return self.wait_for(name, ["CREATE_COMPLETE"], timeout)
+        return self.stack(name)
+
+    def update_stack(
+        self,
+        name: str,
+        template: Template,
+        parameters: Mapping[str, Any] | None = None,
+        wait: bool = False,
+        timeout: float = 300.0,
+    ) -> Stack:
+        """Update a stack, optionally wait up to `timeout` seconds until it is complete.
+
+        Raises HeatError where it was waited for and failed or took longer.
+        """
+        body = {"template": template, "parameters": dict(parameters or {})}
+        self._api.put(self._path(name), json=body)
+        if wait:
+            return self.wait_for(name, ["UPDATE_COMPLETE"], timeout)
+        return self.stack(name)
+
+    def delete_stack(self, name: str, wait: bool = True, timeout: float = 300.0) -> None:
+        """Delete a stack, if there is one; by default wait until it is gone.
+
+        Raises HeatError where the deletion failed or took over `timeout` seconds.
+        """
+        try:
+            path = self._path(name)
+        except exceptions.NotFound:
+            return
+        self._api.delete(path)
+        if wait:
+            # By name a deleted stack is not found, but by its id it is shown.
+            self.wait_for(path.removeprefix("/stacks/"), ["DELETE_COMPLETE"], timeout)
+
+    def stack(self, name: str) -> Stack:
+        """Return a stack's state and outputs."""
+        shown = self._api.get(f"/stacks/{name}").json()["stack"]
+        return Stack(
+            name=shown["stack_name"],
+            id=shown["id"],
+            status=shown["stack_status"],
+            reason=shown["stack_status_reason"] or "",
+            outputs={
+                output["output_key"]: output.get("output_value")
+                for output in shown.get("outputs", ())
+            },
+        )
+
+    def resource(self, stack: str, name: str) -> Resource:
+        """Return a resource's state and attributes."""
+        shown = self._api.get(f"{self._path(stack)}/resources/{name}").json()["resource"]
+        return Resource(
+            name=shown["resource_name"],
+            status=shown["resource_status"],
+            reason=shown["resource_status_reason"] or "",
+            physical_id=shown["physical_resource_id"],
+            attributes=shown["attributes"],
+        )
+
+    def server_metadata(self, stack_name: str, resource_name: str = SERVER) -> dict[str, Any]:
+        """Return a server's metadata, which the operator gives a guest as its cfn-init-data.
+
+        It holds the guest's credentials as well as the deployments that there are by now.
+        """
+        path = f"{self._path(stack_name)}/resources/{resource_name}/metadata"
+        metadata: dict[str, Any] = self._api.get(path).json()["metadata"]
+        return metadata
+
+    def server_metadata_when_ready(self, stack: str, timeout: float = 60.0) -> dict[str, Any]:
+        """Wait until a new stack's server has its credentials, and return its metadata.
+
+        Raises HeatError where it has none after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                metadata = self.server_metadata(stack)
+            except exceptions.NotFound:
+                metadata = {}
+            if "zaqar" in metadata.get("os-collect-config", {}):
+                return metadata
+            time.sleep(_POLL_SECONDS)
+        raise HeatError(f"the server of stack {stack} has no metadata after {timeout:.0f} s")
+
+    def wait_for(self, name: str, statuses: Collection[str], timeout: float) -> Stack:
+        """Wait until a stack has one of the statuses, for at most `timeout` seconds.
+
+        Raises HeatError at once where it fails in another way, and when the time is over.
+        """
+        deadline = time.monotonic() + timeout
+        while (stack := self.stack(name)).status not in statuses:
+            if stack.status.endswith("_FAILED"):
+                raise HeatError(f"stack {name} is {stack.status}: {stack.reason}")
+            if time.monotonic() > deadline:
+                raise HeatError(
+                    f"stack {name} is {stack.status} after {timeout:.0f} s, not in {statuses}"
+                )
+            time.sleep(_POLL_SECONDS)
+        return stack
+
+    def _path(self, name: str) -> str:
+        stack = self.stack(name)
+        return f"/stacks/{stack.name}/{stack.id}"

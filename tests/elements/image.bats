@@ -1,0 +1,212 @@
+#!/usr/bin/env bats
+# What runs in the image: the install phases, and what they leave behind. They
+# run for real, in a copy-on-write copy of this machine's root file system.
+
+load helpers
+
+SCRIPTS=/usr/libexec/os-refresh-config
+BIN=/opt/heat-config-zaqar/bin
+
+setup_file() {
+    dib_environment
+    if ! unshare --mount true; then
+        skip "takes the right to make a mount namespace (root)"
+    fi
+    local hooks="$BATS_FILE_TMPDIR/hooks"
+    merge "$hooks" heat-config-zaqar debian-minimal > /dev/null
+    export DIB_HEAT_CONFIG_ZAQAR_MAX_ATTEMPTS=7
+    "$hooks/root.d/00-os-collect-config-zaqar-check"
+    "$hooks/extra-data.d/60-os-collect-config-zaqar-stage"
+    start_root "$hooks"
+    in_root rm -rf /opt/heat-config-zaqar /var/lib/heat-config /var/lib/heat-cfntools \
+        /var/lib/os-collect-config /etc/os-collect-config.conf
+    for script in install.d/20-install-init-scripts install.d/55-os-collect-config-zaqar-venv \
+        install.d/60-os-collect-config-zaqar-trees post-install.d/60-heat-config-zaqar \
+        post-install.d/60-os-collect-config-zaqar-config; do
+        in_root "/tmp/in_target.d/$script" > "$BATS_FILE_TMPDIR/phase.log" 2>&1 || {
+            cat "$BATS_FILE_TMPDIR/phase.log" >&2
+            return 1
+        }
+    done
+}
+
+teardown_file() {
+    stop_root
+}
+
+# apply METADATA : os-apply-config as os-collect-config would have it called.
+apply() {
+    in_root sh -c 'cat > /tmp/metadata.json' <<< "$1"
+    in_root env OS_CONFIG_FILES=/tmp/metadata.json os-apply-config
+}
+
+mode_of() {
+    in_root stat -c %a "$1"
+}
+
+@test "every collector imports without the packages that were left out" {
+    in_root "$BIN/python" -c 'from os_collect_config import (
+        cfn, ec2, heat, heat_local, local, request, zaqar)
+import heatclient.v1.client, zaqarclient.queues.v2.client, zaqarclient.transport.ws'
+}
+
+@test "the three programs answer" {
+    run in_root "$BIN/os-collect-config" --print-cachedir
+    [ "$output" = /var/lib/os-collect-config ]
+    run in_root os-refresh-config --print-base
+    [ "$output" = "$SCRIPTS" ]
+    run in_root os-apply-config --help
+    [ "$status" -eq 0 ]
+}
+
+@test "os-collect-config on the PATH is the launcher with the lossless collector" {
+    run in_root os-collect-config --print-cachedir
+    [ "$output" = /var/lib/os-collect-config ]
+    run in_root readlink -f /usr/local/bin/os-collect-config
+    [ "$output" = "$BIN/heat-config-zaqar-collect" ]
+}
+
+@test "every installed program's module is there" {
+    for name in 55-heat-config heat-config-notify heat-config-zaqar heat-config-zaqar-collect \
+        heat-config-zaqar-script-hook; do
+        module="$(in_root sed -n 's/^from \(.*\) import .*/\1/p' "$BIN/$name" | tail -n 1)"
+        in_root "$BIN/python" -c "import $module"
+    done
+}
+
+@test "pip and tests do not stay, and it all takes less than 100 MB" {
+    run in_root sh -c 'cd /opt/heat-config-zaqar; find . -name tests -o -name pip -o -name "pip-*"'
+    [ -z "$output" ]
+    [ "$(in_root du -sm /opt/heat-config-zaqar | cut -f 1)" -lt 100 ]
+}
+
+@test "the manifest names every wheel with its hash" {
+    run in_root grep -c '\.whl$' /etc/dib-manifests/heat-config-zaqar-wheels
+    [ "$output" -eq "$(($(grep -c == "$REPOSITORY/hooks/requirements.txt") + 1))" ]
+    in_root grep -Eq '^[0-9a-f]{64}  os_collect_config-' /etc/dib-manifests/heat-config-zaqar-wheels
+}
+
+@test "nothing of the build host's pip configuration stays" {
+    run in_root sh -c 'find /opt/heat-config-zaqar /root /etc -name "pip.conf" -newer /tmp/in_target.d'
+    [ -z "$output" ]
+    run in_root grep -rlE 'index-url|find-links|trusted-host' /opt/heat-config-zaqar --include='*.txt'
+    [ -z "$output" ]
+}
+
+@test "the elements' scripts are where os-refresh-config runs them" {
+    run in_root dib-run-parts --list "$SCRIPTS/configure.d"
+    [ "${lines[0]}" = "$SCRIPTS/configure.d/20-os-apply-config" ]
+    [ "${lines[1]}" = "$SCRIPTS/configure.d/55-heat-config" ]
+}
+
+@test "passwords reach os-collect-config as they are" {
+    for password in 'a&b%<"^*!' "it's\$5" '"quoted"' ' blank ' '#;=' '{{x}}'; do
+        text="$(python3 -c 'import json, sys; print(json.dumps({"os-collect-config": {
+            "collectors": ["zaqar", "local"], "zaqar": {"password": sys.argv[1],
+            "use_websockets": False, "region_name": None, "queue_id": "q"}}}))' "$password")"
+        apply "$text"
+        run in_root "$BIN/python" -c 'from os_collect_config import collect
+collect.setup_conf()
+collect.CONF(["--config-file", "/etc/os-collect-config.conf"], prog="os-collect-config")
+print(collect.CONF.collectors, collect.CONF.zaqar.region_name, collect.CONF.zaqar.queue_id)
+print(collect.CONF.zaqar.password, end="|")'
+        [ "${lines[0]}" = "['zaqar', 'local'] None q" ]
+        [ "${lines[1]}" = "$password|" ]
+    done
+    [ "$(mode_of /etc/os-collect-config.conf)" = 600 ]
+}
+
+@test "upstream's sections and options are written" {
+    apply '{"os-collect-config": {"polling_interval": 12, "command": "true", "splay": 3,
+        "cachedir": "/c", "cfn": {"metadata_url": "http://h/v1/", "path": ["a.M", "b.M"]},
+        "heat": {"stack_id": "s/1"}, "heat_local": {"path": "/p"}, "local": {"path": "/l"},
+        "request": {"metadata_url": "http://h/"}, "ec2": {"timeout": 1.5},
+        "zaqar": {"ssl_certificate_validation": true, "ca_file": "/ca.pem"}}}'
+    run in_root cat /etc/os-collect-config.conf
+    for line in 'polling_interval = 12' 'command = true' 'splay = 3' 'cachedir = /c' '[cfn]' \
+        'path = a.M' 'path = b.M' '[heat]' 'stack_id = s/1' '[heat_local]' '[local]' '[request]' \
+        'timeout = 1.5' 'ssl_certificate_validation = true' 'ca_file = /ca.pem'; do
+        [[ "$output" == *"$line"* ]] || { echo "missing: $line" >&2; return 1; }
+    done
+}
+
+@test "metadata without credentials does not take them from the guest" {
+    apply '{"os-collect-config": {"zaqar": {"queue_id": "mine"}}}'
+    apply '{"something": "else"}'
+    in_root grep -q 'queue_id = mine' /etc/os-collect-config.conf
+}
+
+@test "a value that would add lines to the configuration is refused, and not shown" {
+    run apply '{"os-collect-config": {"zaqar": {"password": "secret\n[DEFAULT]\ncommand = id"}}}'
+    [ "$status" -eq 1 ]
+    [[ "$output" != *secret* ]]
+}
+
+@test "deployments are a JSON list that only root reads" {
+    apply '{"deployments": [{"id": "1", "config": "{{ jinja }} & <b>\"\u00fc\""}]}'
+    [ "$(mode_of /run/heat-config/heat-config)" = 600 ]
+    run in_root python3 -c 'import json
+print(json.load(open("/run/heat-config/heat-config"))[0]["config"] == "{{ jinja }} & <b>\"\u00fc\"")'
+    [ "$output" = True ]
+}
+
+@test "build-time choices are in the guest's settings, and its package reads them" {
+    [ "$(mode_of /etc/heat-config-zaqar.toml)" = 644 ]
+    run in_root "$BIN/python" -c 'from heat_config_zaqar import settings
+print(settings.load().max_attempts)'
+    [ "$output" = 7 ]
+}
+
+@test "directories that hold secrets are root's alone" {
+    for directory in /var/lib/heat-cfntools /var/lib/os-collect-config \
+        /var/lib/os-collect-config/local-data /var/lib/heat-config-zaqar; do
+        [ "$(mode_of "$directory")" = 700 ]
+    done
+}
+
+@test "the first metadata file is tightened before anything is configured" {
+    in_root sh -c 'echo {} > /var/lib/heat-cfntools/cfn-init-data
+        chmod 0644 /var/lib/heat-cfntools/cfn-init-data'
+    in_root "$SCRIPTS/pre-configure.d/10-tighten-cfn-init-data"
+    [ "$(mode_of /var/lib/heat-cfntools/cfn-init-data)" = 600 ]
+}
+
+@test "the service and the timer are enabled, and systemd accepts the units" {
+    for unit in os-collect-config.service heat-config-zaqar-deliver.timer; do
+        run in_root systemctl is-enabled "$unit"
+        [ "$output" = enabled ]
+    done
+    run in_root systemd-analyze verify os-collect-config.service \
+        heat-config-zaqar-deliver.service heat-config-zaqar-deliver.timer
+    [[ "$output" != *os-collect-config* ]]
+    [[ "$output" != *heat-config-zaqar* ]]
+}
+
+@test "the script hook is there, and gives way to another element's" {
+    run in_root readlink /var/lib/heat-config/hooks/script
+    [ "$output" = "$BIN/heat-config-zaqar-script-hook" ]
+    in_root sh -c 'rm /var/lib/heat-config/hooks/script
+        echo theirs > /var/lib/heat-config/hooks/script'
+    in_root /tmp/in_target.d/post-install.d/60-heat-config-zaqar
+    run in_root cat /var/lib/heat-config/hooks/script
+    [ "$output" = theirs ]
+}
+
+@test "a Python without wheels stops the build with what to set" {
+    staged=/tmp/in_target.d/heat-config-zaqar-build
+    in_root mkdir /tmp/none
+    run in_root python3 "$staged/build_venv.py" --staged /tmp/none --venv /tmp/v --manifest /tmp/m
+    [ "$status" -eq 1 ]
+    [[ "${lines[0]}" == *"add $(python_here) to DIB_HEAT_CONFIG_ZAQAR_PYTHONS" ]]
+}
+
+@test "an image whose Python is too old stops the build" {
+    # shellcheck disable=SC2016
+    in_root sh -c 'mkdir /tmp/old; printf "#!/bin/sh\nexit 1\n" > /tmp/old/python3
+        chmod 755 /tmp/old/python3
+        for v in 11 12 13 14; do cp /tmp/old/python3 /tmp/old/python3.$v; done'
+    run in_root env PATH=/tmp/old:/usr/bin:/bin \
+        /tmp/in_target.d/install.d/55-os-collect-config-zaqar-venv
+    [ "$status" -eq 1 ]
+    [ "${lines[0]}" = "os-collect-config-zaqar: the image has no Python of 3.11 or later" ]
+}

@@ -1,0 +1,129 @@
+"""The main job: a stack completes through the booted image."""
+
+import json
+from pathlib import Path
+
+from testbed.guest import hand_over, virtual_machine, wait_for
+from testbed.heat import Heat, Script, deployments_template
+from testbed.image import Image
+from tests.functional.conftest import Launcher
+
+GREETING = Script(
+    '#!/bin/sh\necho "hello $who"\nprintf %s "$n" >"$heat_outputs_path.number"\n',
+    inputs={"who": "world", "n": 7},
+    outputs=("number",),
+)
+FAILING = Script("#!/bin/sh\necho going wrong >&2\nexit 3\n")
+LOUD = Script("#!/bin/sh\nhead -c 10000 /dev/zero | tr '\\0' x\n")
+FINISHED = ("CREATE_COMPLETE", "CREATE_FAILED")
+
+
+def test_a_stack_completes_and_shows_the_outputs_of_each_deployment(
+    launch: Launcher, heat: Heat
+) -> None:
+    launch("outputs", deployments_template({"greet": GREETING, "loud": LOUD}))
+    stack = heat.wait_for("outputs", ["CREATE_COMPLETE"], 90)
+    assert stack.outputs["greet_deploy_stdout"] == "hello world\n"
+    assert stack.outputs["greet_number"] == "7"
+    assert stack.outputs["greet_deploy_status_code"] == 0
+    assert stack.outputs["loud_deploy_stdout"] == "x" * 10000
+
+
+def test_a_failing_script_fails_its_deployment_with_its_status_code_and_no_other(
+    launch: Launcher, heat: Heat
+) -> None:
+    launch(
+        "failing", deployments_template({"greet": GREETING, "fail": FAILING, "loud": LOUD})
+    )
+    wait_for(
+        lambda: all(
+            heat.resource("failing", name).status in FINISHED
+            for name in ("greet", "fail", "loud")
+        ),
+        90,
+        "the deployments do not all end",
+    )
+    failed = heat.resource("failing", "fail")
+    assert failed.status == "CREATE_FAILED"
+    assert "deploy_status_code" in failed.reason
+    assert "3" in failed.reason
+    assert failed.attributes["deploy_stderr"] == "going wrong\n"
+    assert heat.resource("failing", "greet").status == "CREATE_COMPLETE"
+    assert heat.resource("failing", "loud").status == "CREATE_COMPLETE"
+
+
+def test_a_stack_update_runs_the_new_script_once_and_not_the_old(
+    launch: Launcher, heat: Heat
+) -> None:
+    def counting(version: str) -> Script:
+        return Script(f"#!/bin/sh\necho {version} >>/root/runs\necho {version}\n")
+
+    guest = launch("update", deployments_template({"count": counting("old")}))
+    heat.wait_for("update", ["CREATE_COMPLETE"], 90)
+    template = deployments_template({"count": counting("new")})
+    stack = heat.update_stack("update", template, wait=True, timeout=60)
+    assert stack.outputs["count_deploy_stdout"] == "new\n"
+    assert (guest.root / "root/runs").read_text() == "old\nnew\n"
+
+
+def test_a_deleted_stack_leaves_the_guest_quiet(launch: Launcher, heat: Heat) -> None:
+    guest = launch("deleted", deployments_template({"greet": GREETING}))
+    heat.wait_for("deleted", ["CREATE_COMPLETE"], 90)
+    heat.delete_stack("deleted")
+    journal = ("journalctl", "-u", "os-collect-config", "-o", "cat")
+
+    def refusals() -> int:
+        return guest.run(*journal).stdout.count("401")
+
+    wait_for(lambda: refusals() > 0, 60, "the guest does not notice")
+    before = guest.run(*journal).stdout
+    assert refusals() == 1, before
+    assert guest.run("systemctl", "is-active", "os-collect-config").stdout.strip() == "active"
+    assert "Traceback" not in before
+
+
+def test_status_lists_each_deployment_for_people_and_for_machines(
+    launch: Launcher, heat: Heat
+) -> None:
+    guest = launch("status", deployments_template({"greet": GREETING}))
+    heat.wait_for("status", ["CREATE_COMPLETE"], 90)
+    rows: list[dict[str, object]] = []
+
+    def delivered() -> bool:
+        rows[:] = json.loads(guest.run("heat-config-zaqar", "status", "--json").stdout)
+        return bool(rows) and rows[0]["state"] == "delivered"
+
+    wait_for(delivered, 10, "the delivery is not recorded")
+    assert [row["group"] for row in rows] == ["script"]
+    assert "greet" in guest.run("heat-config-zaqar", "status").stdout
+
+
+def test_the_service_starts_at_boot_and_power_off_is_clean(launch: Launcher, heat: Heat) -> None:
+    guest = launch("boot", deployments_template({"greet": GREETING}))
+    heat.wait_for("boot", ["CREATE_COMPLETE"], 90)
+    assert guest.run("systemctl", "is-enabled", "os-collect-config").stdout.strip() == "enabled"
+    guest.power_off()
+
+
+def test_the_image_boots_its_own_kernel_in_qemu_and_completes_a_stack(
+    image: Image, heat: Heat, tmp_path: Path
+) -> None:
+    assert image.qcow2 and image.kernel and image.initrd
+    heat.create_stack("qemu", deployments_template({"greet": GREETING}))
+    metadata = heat.server_metadata_when_ready("qemu")
+    machine = virtual_machine(
+        image.qcow2, image.kernel, image.initrd, tmp_path / "machine", metadata
+    )
+    with machine as console:
+        try:
+            stack = heat.wait_for("qemu", ["CREATE_COMPLETE"], 240)
+        finally:
+            print(console.tail(60))
+    assert stack.outputs["greet_deploy_stdout"] == "hello world\n"
+    heat.delete_stack("qemu")
+
+
+def test_metadata_is_handed_over_closed_to_other_users(tmp_path: Path) -> None:
+    hand_over(tmp_path, {"deployments": []})
+    written = tmp_path / "var/lib/heat-cfntools/cfn-init-data"
+    assert written.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,150 @@
+"""The cloud that every other integration test stands on does what these tests rely on."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from keystoneauth1.identity import v3
+from keystoneauth1.session import Session
+
+from testbed.cloud import Cloud, CloudError
+from testbed.heat import Heat, Script, deployments_template
+
+DEADLINE_SECONDS = 60.0
+
+
+class Guest:
+    """A guest that only has what Heat's metadata gives it, and speaks plain HTTP."""
+
+    def __init__(self, metadata: dict[str, Any]) -> None:
+        zaqar = metadata["os-collect-config"]["zaqar"]
+        transport = requests.Session()
+        transport.trust_env = False
+        auth = v3.Password(
+            auth_url=zaqar["auth_url"],
+            user_id=zaqar["user_id"],
+            password=zaqar["password"],
+            project_id=zaqar["project_id"],
+        )
+        session = Session(auth=auth, session=transport)
+        self.auth_url = zaqar["auth_url"]
+        self.queue = zaqar["queue_id"]
+        self._http = transport
+        self._http.headers.update(
+            {
+                "X-Auth-Token": session.get_token() or "",
+                "Client-ID": str(uuid.uuid4()),
+                "X-Project-ID": zaqar["project_id"],
+            }
+        )
+        self._zaqar = session.get_endpoint(service_type="messaging")
+
+    def messages(self) -> list[dict[str, Any]]:
+        answer = self._http.get(
+            f"{self._zaqar}/v2/queues/{self.queue}/messages", params={"limit": "20"}, timeout=10
+        )
+        answer.raise_for_status()
+        return [message["body"] for message in answer.json()["messages"]]
+
+    def wait_for_deployment(self) -> dict[str, Any]:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            for message in self.messages():
+                if message["deployments"]:
+                    deployment: dict[str, Any] = message["deployments"][0]
+                    return deployment
+            time.sleep(0.2)
+        pytest.fail(f"no deployment in queue {self.queue}")
+
+    def post(self, queue: str, body: dict[str, Any]) -> None:
+        answer = self._http.post(
+            f"{self._zaqar}/v2/queues/{queue}/messages",
+            json={"messages": [{"body": body, "ttl": 300}]},
+            timeout=10,
+        )
+        answer.raise_for_status()
+
+
+@pytest.fixture(name="heat")
+def heat_fixture(cloud: Cloud) -> Heat:
+    return Heat(cloud.admin_session())
+
+
+@pytest.fixture(name="stack_name")
+def stack_name_fixture(heat: Heat) -> Iterator[str]:
+    name = f"cloud-{uuid.uuid4().hex[:8]}"
+    yield name
+    heat.delete_stack(name)
+
+
+def start_deployment(heat: Heat, name: str) -> Guest:
+    script = Script("echo hello", inputs={"colour": "blue"}, outputs=["answer"])
+    heat.create_stack(name, deployments_template({"hello": script}))
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while heat.resource(name, "server").status != "CREATE_COMPLETE":
+        assert time.monotonic() < deadline, heat.stack(name)
+        time.sleep(0.2)
+    return Guest(heat.server_metadata(name))
+
+
+def inputs_of(deployment: dict[str, Any]) -> dict[str, Any]:
+    return {value["name"]: value["value"] for value in deployment["inputs"]}
+
+
+def test_every_service_is_up(cloud: Cloud) -> None:
+    assert all(cloud.status().values()), cloud.status()
+
+
+def test_up_of_a_cloud_that_is_up_starts_nothing(cloud: Cloud) -> None:
+    messages: list[str] = []
+    cloud.up(messages.append)
+    assert messages == []
+
+
+def test_a_deployment_reaches_the_metadata_queue(cloud: Cloud, heat: Heat, stack_name: str) -> None:
+    guest = start_deployment(heat, stack_name)
+    deployment = guest.wait_for_deployment()
+    assert guest.auth_url == f"{cloud.auth_url}/"
+    assert deployment["config"] == "echo hello"
+    assert inputs_of(deployment)["colour"] == "blue"
+    assert heat.resource(stack_name, "hello").status == "CREATE_IN_PROGRESS"
+
+
+def test_a_posted_signal_completes_the_deployment(heat: Heat, stack_name: str) -> None:
+    guest = start_deployment(heat, stack_name)
+    queue = inputs_of(guest.wait_for_deployment())["deploy_queue_id"]
+    signal = {"deploy_stdout": "hello\n", "deploy_stderr": "", "deploy_status_code": 0}
+    guest.post(queue, signal | {"answer": "42"})
+    stack = heat.wait_for(stack_name, ["CREATE_COMPLETE"], DEADLINE_SECONDS)
+    assert stack.outputs["hello_answer"] == "42"
+    assert stack.outputs["hello_deploy_stdout"] == "hello\n"
+    assert int(stack.outputs["hello_deploy_status_code"]) == 0
+
+
+def test_a_stopped_zaqar_is_down_and_a_started_one_is_up_again(cloud: Cloud) -> None:
+    cloud.stop("zaqar")
+    try:
+        status = cloud.status()
+        assert not status.pop("zaqar")
+        assert all(status.values()), status
+    finally:
+        cloud.start("zaqar")
+    assert cloud.status()["zaqar"]
+
+
+def test_messages_outlive_a_restart_of_their_store(
+    cloud: Cloud, heat: Heat, stack_name: str
+) -> None:
+    guest = start_deployment(heat, stack_name)
+    before = guest.wait_for_deployment()
+    cloud.stop("redis")
+    cloud.start("redis")
+    assert guest.wait_for_deployment()["id"] == before["id"]
+
+
+def test_a_service_that_does_not_exist_is_named_with_those_that_do(cloud: Cloud) -> None:
+    with pytest.raises(CloudError, match="no service nova; there are mariadb,"):
+        cloud.stop("nova")

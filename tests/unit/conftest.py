@@ -1,0 +1,73 @@
+"""Deployments and messages as Heat sends them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow; that says nothing about the code.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
+
+Make = Callable[..., dict[str, Any]]
+
+SECTION = {
+    "collectors": ["zaqar", "local"],
+    "zaqar": {
+        "user_id": "3c72da6859774d1aa60d2dddc365a476",
+        "password": "qmKW2hOdyz^ZFo5DViXIRINn9fGSoV6M",
+        "auth_url": "http://127.0.0.1:28500/v3/",
+        "project_id": "2e05934bcf02461283d8e27c2fabda11",
+        "queue_id": "t1-server-aa4wl7xthqln",
+        "region_name": "RegionOne",
+    },
+}
+
+
+def make_deployment(config_id: str, **changes: Any) -> dict[str, Any]:
+    """Return a deployment of Heat's metadata; keyword arguments are inputs or its own keys."""
+    inputs = {
+        "deploy_server_id": "ef33c16d-965f-4003-b1ed-e446a2a52e07",
+        "deploy_action": "CREATE",
+        "deploy_stack_id": "t1/12a3d23e-5e3b-4d7f-aad3-81752bb2f64c",
+        "deploy_resource_name": config_id,
+        "deploy_signal_transport": "ZAQAR_SIGNAL",
+        "deploy_auth_url": "http://127.0.0.1:28500/v3/",
+        "deploy_user_id": "afaa4c4a2c344433829d69f6b0211a5e",
+        "deploy_password": "2jmF!%it4TDDQ5E4az3%%vXk&Z*cMw^2",
+        "deploy_project_id": "2e05934bcf02461283d8e27c2fabda11",
+        "deploy_region_name": "RegionOne",
+        "deploy_queue_id": f"t1-{config_id}-mpmx6jwjdxiw",
+    }
+    document: dict[str, Any] = {
+        "id": config_id,
+        "name": f"00-{config_id}",
+        "group": "script",
+        "creation_time": "2026-11-22T15:16:26Z",
+        "config": "#!/bin/sh\necho hello\n",
+        "outputs": [],
+        "options": {},
+    }
+    for key, value in changes.items():
+        (document if key in document or key == "inputs" else inputs)[key] = value
+    typed = [{"name": name, "type": "String", "value": value} for name, value in inputs.items()]
+    document.setdefault("inputs", typed)
+    return document
+
+
+def make_message(*deployments: dict[str, Any], section: Any = SECTION) -> dict[str, Any]:
+    """Return the body of a metadata message."""
+    return {"deployments": list(deployments), "os-collect-config": section}
+
+
+@pytest.fixture
+def deployment() -> Make:
+    """A function that makes a deployment."""
+    return make_deployment
+
+
+@pytest.fixture
+def message() -> Make:
+    """A function that makes the body of a metadata message."""
+    return make_message
