@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,10 @@ from testbed.cloud.layout import PORTS
 from testbed.isolated import require_isolation
 
 METADATA_FILE = "var/lib/heat-cfntools/cfn-init-data"
+_NSPAWN = (
+    *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"),
+    *("--machine=guest", "--resolv-conf=off", "--link-journal=no"),
+)
 _QEMU_HOST = "10.0.2.2"  # where QEMU's user networking shows the host's loopback
 _FORWARDED = ("keystone", "zaqar", "zaqar-websocket", "heat-api", "heat-api-cfn")
 
@@ -111,8 +115,7 @@ class Container:
         require_isolation()
         ours, theirs = os.openpty()
         self._process = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"]
-            + ["--machine=guest", "--resolv-conf=off", "--link-journal=no", "-D", str(self.root)],
+            [*_NSPAWN, "-D", str(self.root)],
             env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             stdin=theirs,
             stdout=theirs,
@@ -176,9 +179,7 @@ class Container:
 
 
 @contextlib.contextmanager
-def container(
-    root: Path, directory: Path, metadata: dict[str, Any] | None
-) -> Iterator[Container]:
+def container(root: Path, directory: Path, metadata: dict[str, Any] | None) -> Iterator[Container]:
     """Boot the image in systemd-nspawn for the length of the context."""
     guest = Container(root, directory)
     try:

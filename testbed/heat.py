@@ -175,6 +175,10 @@ class Heat:
             # By name a deleted stack is not found, but by its id it is shown.
             self.wait_for(path.removeprefix("/stacks/"), ["DELETE_COMPLETE"], timeout)
 
+    def names(self) -> list[str]:
+        """Return the names of all stacks of the project."""
+        return [stack["stack_name"] for stack in self._api.get("/stacks").json()["stacks"]]
+
     def stack(self, name: str) -> Stack:
         """Return a stack's state and outputs."""
         shown = self._api.get(f"/stacks/{name}").json()["stack"]
@@ -199,6 +203,11 @@ class Heat:
             physical_id=shown["physical_resource_id"],
             attributes=shown["attributes"],
         )
+
+    def resource_statuses(self, stack: str) -> dict[str, str]:
+        """Return the status of each resource of a stack, by name."""
+        shown = self._api.get(f"{self._path(stack)}/resources").json()["resources"]
+        return {item["resource_name"]: item["resource_status"] for item in shown}
 
     def server_metadata(self, stack_name: str, resource_name: str = SERVER) -> dict[str, Any]:
         """Return a server's metadata, which the operator gives a guest as its cfn-init-data.

@@ -4,8 +4,8 @@ The image is a whole disk with a boot loader where this machine can partition on
 device mapper; elsewhere it is one file system, with the kernel and initrd beside it for QEMU.
 """
 
-import contextlib
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -35,7 +35,8 @@ TOOLS_TO_PARTITION = {"kpartx": "kpartx", "sgdisk": "gdisk"}
 PHASE = re.compile(r"dib-run-parts Running \S*?/([a-z-]+)\.d/(\S+)")
 NO_NETWORK = re.compile(
     r"Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect to"
-    r"|Couldn't download|Could not connect|Invalid Release file|Network is unreachable"
+    r"|Failed getting release file|Couldn't download|Could not connect|Invalid Release file"
+    r"|Network is unreachable"
     r"|No matching distribution found|Failed to establish a new connection"
 )
 OUR_LINE = re.compile(r"(?:os-collect|heat)-config-zaqar: .+")

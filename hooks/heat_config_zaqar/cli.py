@@ -83,6 +83,9 @@ def _rows(current: Settings) -> list[dict[str, Any]]:
                 "status code": (record.get("body") or {}).get("deploy_status_code", ""),
                 "attempts": record.get("attempts", ""),
                 "seconds": round(finished - started, 1) if started else "",
+                "started": started,
+                "finished": record.get("finished", 0),
+                "settled": record.get("settled", 0),
                 "note": record.get("note", ""),
             }
         )

@@ -38,6 +38,7 @@ class Entry:
     """A finished deployment and the way its signal has to go.
 
     :ivar sending: a post may have left for Zaqar; set before it does, so that a crash shows.
+    :ivar settled: when the entry left the outbox; 0 while it is there.
     :ivar note: why the entry is where it is, for the operator.
     """
 
@@ -58,6 +59,7 @@ class Entry:
     credentials: Credentials | None
     body: Body
     sending: bool = False
+    settled: float = 0
     note: str = ""
 
 
@@ -129,7 +131,9 @@ class Outbox:
 
         :raises OSError: the state directory cannot be written.
         """
-        settled = dataclasses.replace(entry, credentials=None, url="", note=note)
+        settled = dataclasses.replace(
+            entry, credentials=None, url="", settled=time.time(), note=note
+        )
         durable.write_json(self._path(where, entry.id), dataclasses.asdict(settled))
         durable.remove(self._path(_PENDING, entry.id))
 

@@ -112,7 +112,7 @@ class Cloud:
         """
         names = self._processes_of(service)
         with self._locked():
-            launch = self._launch(lambda message: None)
+            launch = self._launch(lambda _: None)
             launch.bring_up([self._services[name] for name in names])
 
     @cached_property

@@ -72,9 +72,8 @@ def populate(secrets: Mapping[str, str]) -> None:
 def _catalog_entry(keystone: Adapter, service_type: str, name: str, url: str) -> None:
     service = _ensure(keystone, "service", {"name": name, "type": service_type})
     # Keystone takes any number of equal endpoints, so look before adding one.
-    known = keystone.get("/endpoints", params={"service_id": service}).json()["endpoints"]
-    for interface in {"public", "internal"} - {endpoint["interface"] for endpoint in known}:
-        body = {"service_id": service, "interface": interface, "region_id": REGION, "url": url}
+    if not keystone.get("/endpoints", params={"service_id": service}).json()["endpoints"]:
+        body = {"service_id": service, "interface": "public", "region_id": REGION, "url": url}
         keystone.post("/endpoints", json={"endpoint": body})
 
 

@@ -42,14 +42,18 @@ class Launch:
 
         Raises CloudError for the first service that fails.
         """
+        self._write_files(services)
         futures: dict[str, Future[None]] = {}
         failed = threading.Event()
 
+        def await_up(names: Sequence[str]) -> None:
+            for name in names:
+                if name in futures:
+                    futures[name].result()
+
         def task(service: Service) -> None:
-            for need in service.needs:
-                if need in futures:
-                    futures[need].result()
-            self._ensure(service, failed)
+            await_up(service.needs)
+            self._ensure(service, failed, lambda: await_up(service.asks))
 
         # As many threads as tasks, or a waiting one could keep what it waits for from starting.
         with ThreadPoolExecutor(len(services)) as pool:
@@ -62,23 +66,34 @@ class Launch:
         for error in sorted(errors, key=lambda error: isinstance(error, _GaveUpError)):
             raise error
 
-    def _ensure(self, service: Service, failed: threading.Event) -> None:
-        began = time.monotonic()
-        record = self.layout.record(service.name)
-        digest = self._digest(service)
-        known = processes.running(record)
-        started = not (known and known.digest == digest and service.probe())
-        if started:
-            processes.stop(record, service.grace)
+    def _write_files(self, services: Sequence[Service]) -> None:
+        # All of them before any service starts, because services share files.
+        for service in services:
             for path, text in self.files.get(service.name, {}).items():
                 write_private(path, text)
-            self._once(service.name, lambda: self._prepare(service))
-            self._start(service, digest)
-            self._wait(service, failed)
+
+    def _ensure(
+        self, service: Service, failed: threading.Event, await_asked: Callable[[], None]
+    ) -> None:
+        began = time.monotonic()
+        digest = self._digest(service)
+        known = processes.running(self.layout.record(service.name))
+        if known and known.digest == digest:
+            await_asked()
+            if service.probe():
+                self._populate(service)
+                return
+        processes.stop(self.layout.record(service.name), service.grace)
+        self._once(service.name, lambda: self._prepare(service))
+        self._start(service, digest)
+        await_asked()
+        self._wait(service, failed)
+        self._populate(service)
+        self.progress(f"{service.name} is up ({time.monotonic() - began:.1f} s)")
+
+    def _populate(self, service: Service) -> None:
         if service.populate:
             self._once(f"{service.name}-content", service.populate)
-        if started:
-            self.progress(f"{service.name} is up ({time.monotonic() - began:.1f} s)")
 
     def _digest(self, service: Service) -> str:
         environment = process_environment(self.layout, service)

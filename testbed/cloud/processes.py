@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,10 +95,10 @@ def stop(record: Path, grace: float) -> None:
     if known is None:
         return
     if running(record):
-        os.kill(known.pid, signal.SIGTERM)
+        _signal(known.pid, signal.SIGTERM)
         _wait_until_gone(known, grace)
     for member in _members(known):
-        _kill(member)
+        _signal(member, signal.SIGKILL)
     if not _wait_until_gone(known, _KILL_SECONDS):
         raise CloudError(f"{record.stem}: process {known.pid} does not end")
     record.unlink(missing_ok=True)
@@ -132,19 +133,15 @@ def _leader(known: Record) -> _Stat | None:
     return stat if stat and stat.started == known.started else None
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _reap(pid: int) -> None:
     # Our own child stays a zombie until somebody waits for it; another's is not ours to wait for.
-    try:
+    with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def _load(record: Path) -> Record | None:
@@ -160,18 +157,17 @@ def _boot() -> str:
 
 def _inheritable() -> list[int]:
     result = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                result.append(int(name))
-        except OSError:
-            continue
+    for path in Path("/proc/self/fd").iterdir():
+        # The one that reads this directory is in it, and closed by now.
+        with suppress(OSError):
+            if int(path.name) > 2 and os.get_inheritable(int(path.name)):
+                result.append(int(path.name))
     return result
 
 
 def _all_stats() -> Iterator[_Stat]:
-    for name in os.listdir("/proc"):
-        stat = _read_stat(int(name)) if name.isdigit() else None
+    for path in Path("/proc").iterdir():
+        stat = _read_stat(int(path.name)) if path.name.isdigit() else None
         if stat:
             yield stat
 

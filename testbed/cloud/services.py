@@ -19,6 +19,8 @@ _RABBITMQ_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 class Service:
     """One process of the cloud.
 
+    `needs` are the services that must be up before it starts, `asks` those that its probe goes
+    through: asking earlier would load Keystone with logins of a user that it does not know yet.
     `prepare` are commands that run once, before the first start, and `populate` runs once when it
     answered for the first time; `patience` is how long a start may take and `grace` how long a
     stop, in seconds.
@@ -29,6 +31,7 @@ class Service:
     probe: Probe
     environment: dict[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
     prepare: tuple[Sequence[str], ...] = ()
     populate: Callable[[], None] | None = None
     patience: float = 60.0
@@ -41,7 +44,7 @@ STORES = ("mariadb", "redis", "rabbitmq", EPMD)
 
 
 def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str, Service]:
-    """Return every process of the cloud by name, each after those that it needs.
+    """Return every process of the cloud by name, each after those that it needs or asks.
 
     `engine` says whether Heat's engine answers: it has no port of its own.
     """
@@ -67,6 +70,8 @@ def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str
                 probes.websocket,
                 needs=("redis",),
             ),
+            _uwsgi(layout, "heat-api", "heat.wsgi.api", 2, "/"),
+            _uwsgi(layout, "heat-api-cfn", "heat.wsgi.cfn", 1, "/"),
             Service(
                 "heat-engine",
                 (layout.program("heat-engine"),),
@@ -74,10 +79,9 @@ def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str
                 # Not RabbitMQ: the engine tries again until that is there, and they are the
                 # two slowest to start.
                 needs=("mariadb",),
+                asks=("rabbitmq", "keystone", "heat-api"),
                 prepare=((layout.program("heat-manage"), "db_sync"),),
             ),
-            _uwsgi(layout, "heat-api", "heat.wsgi.api", 2, "/"),
-            _uwsgi(layout, "heat-api-cfn", "heat.wsgi.cfn", 1, "/"),
         )
     }
 

@@ -3,9 +3,14 @@
 
 load helpers
 
+setup_file() {
+    dib_environment
+    merge "$BATS_FILE_TMPDIR/hooks" heat-config-zaqar debian-minimal > /dev/null
+}
+
 setup() {
     dib_environment
-    merge "$BATS_TEST_TMPDIR/hooks" heat-config-zaqar debian-minimal > /dev/null
+    cp -R "$BATS_FILE_TMPDIR/hooks" "$BATS_TEST_TMPDIR/hooks"
     check="$BATS_TEST_TMPDIR/hooks/root.d/00-os-collect-config-zaqar-check"
     stage="$BATS_TEST_TMPDIR/hooks/extra-data.d/60-os-collect-config-zaqar-stage"
     settings="$BATS_TEST_TMPDIR/hooks/$BUILD/settings"

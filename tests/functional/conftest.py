@@ -33,6 +33,9 @@ def cloud() -> Iterator[Cloud]:
     """A running cloud, stopped at the end."""
     cloud = Cloud(BUILD / "cloud")
     cloud.up(print)
+    client = Heat(cloud.admin_session())
+    for left_behind in client.names():
+        client.delete_stack(left_behind)
     yield cloud
     cloud.down()
 

@@ -7,7 +7,7 @@ from heat_config_zaqar.deployment import (
     parse_deployment,
 )
 from heat_config_zaqar.errors import InvalidMetadataError
-from tests.unit.conftest import SECTION, Make
+from tests.unit.conftest import SECTION, Make, make_message
 
 
 def test_reads_what_heat_sends(deployment: Make) -> None:
@@ -56,7 +56,10 @@ def test_rejects_a_name_that_os_collect_config_would_take_for_a_path(
 
 
 def test_string_inputs_become_strings(deployment: Make) -> None:
-    inputs = [{"name": "n", "type": "String", "value": 7}, {"name": "m", "type": "Number", "value": 7}]
+    inputs = [
+        {"name": "n", "type": "String", "value": 7},
+        {"name": "m", "type": "Number", "value": 7},
+    ]
     parsed = parse_deployment(deployment("d0", inputs=inputs))
     assert parsed.input("n") == "7"
     assert parsed.input("m") == 7
@@ -114,6 +117,6 @@ def test_credentials_come_with_the_queue() -> None:
 
 @pytest.mark.parametrize("missing", ["user_id", "password", "auth_url", "project_id", "queue_id"])
 def test_incomplete_credentials_are_none(missing: str) -> None:
-    section = dict(SECTION["zaqar"])  # type: ignore[arg-type] # a map of texts
+    section = dict(make_message()["os-collect-config"]["zaqar"])
     del section[missing]
     assert parse_credentials(section) is None

@@ -66,9 +66,7 @@ def test_of_one_signal_queue_only_the_newest_config_stays_in_either_order(
     old = deployment("old", deploy_queue_id="q")
     new = deployment("new", deploy_queue_id="q", creation_time=NEWER)
     messages = [message(old), message(new)]
-    snapshot, missing = combine(
-        None, messages if newer_last else messages[::-1], nothing_finished
-    )
+    snapshot, missing = combine(None, messages if newer_last else messages[::-1], nothing_finished)
     assert ids(snapshot) == ["new"]
     assert missing == ([] if newer_last else ["new"])
 
@@ -95,8 +93,6 @@ def test_a_malformed_deployment_costs_no_other(deployment: Make, message: Make) 
 def test_a_snapshot_without_a_usable_section_keeps_the_last_one(
     deployment: Make, message: Make, section: object
 ) -> None:
-    snapshot, _ = combine(
-        message(), [message(deployment("a"), section=section)], nothing_finished
-    )
+    snapshot, _ = combine(message(), [message(deployment("a"), section=section)], nothing_finished)
     assert snapshot is not None
     assert snapshot["os-collect-config"] == SECTION

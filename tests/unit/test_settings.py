@@ -6,9 +6,7 @@ from heat_config_zaqar import settings
 from heat_config_zaqar.errors import SettingsError
 
 
-def test_a_missing_file_means_the_defaults(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(settings.SETTINGS_VARIABLE, str(tmp_path / "missing"))
     assert settings.load() == settings.Settings()
 
