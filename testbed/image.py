@@ -113,6 +113,7 @@ def build(
         **known.environment,
         "DIB_RELEASE": release,
         **_security_mirror(distribution),
+        **_debootstrap_script(release),
         **(environment or {}),
         "ELEMENTS_PATH": ":".join(map(str, elements_path)),
     }
@@ -198,6 +199,14 @@ def _security_mirror(distribution: str) -> dict[str, str]:
             ):
                 return {variable: uri.rstrip("/")}
     return {}
+
+
+def _debootstrap_script(release: str) -> dict[str, str]:
+    """Every Ubuntu since gutsy is bootstrapped alike; older debootstraps lack the newer names."""
+    scripts = Path("/usr/share/debootstrap/scripts")
+    if (scripts / release).exists() or not (scripts / "gutsy").exists():
+        return {}
+    return {"DIB_DEBIAN_DEBOOTSTRAP_SCRIPT": str(scripts / "gutsy")}
 
 
 def _apt_sources() -> Iterator[str]:

@@ -133,7 +133,8 @@ class Collector:
         kind = type(error).__name__
         if kind != self._trouble:
             self._trouble = kind
-            _LOG.warning("%s; the stored metadata stays in use, will try again", error)
+            hint = "was the stack deleted? " if isinstance(error, UnauthorizedError) else ""
+            _LOG.warning("%s; %sthe stored metadata stays in use, will try again", error, hint)
 
     def _report_recovery(self) -> None:
         if self._trouble:

@@ -24,7 +24,6 @@ class Settings:
     :param insecure: do not verify certificates at all.
     :param max_attempts: how often a hook that a crash or reboot interrupts is started.
     :param hook_timeout: seconds a hook may take; 0 for no limit.
-    :param push: wake up by WebSocket where the cloud offers it.
     :param poll_interval: seconds between two polls of an idle guest.
     :param request_timeout: seconds to wait for a connection, and for each read from it.
     :param state_dir: where state lives that must survive a reboot.
@@ -36,7 +35,6 @@ class Settings:
     insecure: bool = False
     max_attempts: int = 3
     hook_timeout: float = 0
-    push: bool = True
     poll_interval: float = 10
     request_timeout: float = 10
     state_dir: Path = Path("/var/lib/heat-config-zaqar")
