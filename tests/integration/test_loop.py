@@ -32,19 +32,15 @@ def start(heat: Heat, tmp_path: Path) -> Iterator[Start]:
             heat.create_stack(name, deployments_template(scripts))
             ends.callback(heat.delete_stack, name)
             metadata = heat.server_metadata_when_ready(name)
-            in_progress(heat, name, scripts)
+            reader = Guest(metadata)
+            wait_for(
+                lambda: any(len(body["deployments"]) == len(scripts) for body in reader.messages()),
+                60,
+                f"the deployments of {name} are not posted",
+            )
             return GuestProcess(tmp_path, metadata)
 
         yield create
-
-
-def in_progress(heat: Heat, stack: str, names: Any, status: str = "CREATE_IN_PROGRESS") -> None:
-    """Wait until Heat waits for the deployments' signals."""
-    wait_for(
-        lambda: all(heat.resource_statuses(stack).get(name) == status for name in names),
-        60,
-        f"{list(names)} of {stack} do not become {status}",
-    )
 
 
 def has_lines(path: Path, number: int) -> bool:
@@ -174,9 +170,9 @@ def test_a_crash_after_the_post_never_completes_the_next_update_with_old_outputs
     heat.wait_for("crash-post", ["CREATE_COMPLETE"], 30)
     guest.deliver()
     assert guest.outbox.pending() == []
+    old = guest.collect()["deployments"]
     heat.update_stack("crash-post", deployments_template({"one": script("echo new")}))
-    in_progress(heat, "crash-post", ["one"], "UPDATE_IN_PROGRESS")
-    guest.collect()
+    wait_for(lambda: guest.collect()["deployments"] != old, 60, "no message for the update")
     guest.apply()
     stack = heat.wait_for("crash-post", ["UPDATE_COMPLETE"], 30)
     assert stack.outputs["one_deploy_stdout"] == "new\n"
