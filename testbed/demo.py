@@ -5,7 +5,6 @@ gone at the end, the image stays.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -112,9 +111,10 @@ def _show(progress: Progress) -> int:
         cloud.up(progress)
         heat = Heat(cloud.admin_session())
         heat.delete_stack(STACK)
-        progress("creating a stack with a server, and booting the image as that server")
-        heat.create_stack(STACK, deployments_template({}))
+        progress(f"creating a stack with a server and the deployments {', '.join(SCRIPTS)}")
+        heat.create_stack(STACK, deployments_template(SCRIPTS))
         metadata = heat.server_metadata_when_ready(STACK)
+        progress("booting the image as that server")
         root = unpack(image.tar, BUILD / "demo" / "unpacked")
         with (
             tempfile.TemporaryDirectory() as scratch,
@@ -127,51 +127,28 @@ def _show(progress: Progress) -> int:
 
 
 def _deploy(heat: Heat, guest: Container, progress: Progress) -> int:
-    progress(f"the guest runs; deploying {', '.join(SCRIPTS)} to it")
-    posted = _Watch(heat, list(SCRIPTS))
-    heat.update_stack(STACK, deployments_template(SCRIPTS))
-    posted.until_complete(120)
-    stack = heat.stack(STACK)
-    records = _records(guest)
+    booted = time.time()
+    progress("the guest runs")
+    ended = _completions(heat, booted + 120)
+    stack = heat.wait_for(STACK, ["CREATE_COMPLETE"], 60)
     progress(f"the stack is {stack.status}")
-    print(_table(stack, posted, records))
+    print(_table(stack, booted, ended, _records(guest)))
     heat.delete_stack(STACK)
     progress("the stack is deleted")
-    print("CREATE_COMPLETE" if posted.all_complete() else "FAILED")
-    return 0 if posted.all_complete() else 1
+    return 0
 
 
-@dataclasses.dataclass
-class _Watch:
-    """When each deployment was first seen in progress, and complete."""
-
-    heat: Heat
-    names: list[str]
-    seen: dict[str, float] = dataclasses.field(default_factory=dict)
-    ended: dict[str, float] = dataclasses.field(default_factory=dict)
-    status: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def until_complete(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while len(self.ended) < len(self.names):
-            if time.monotonic() > deadline:
-                raise HeatError(f"the deployments take over {seconds:.0f} s: {self.status}")
-            self._look()
-            time.sleep(0.1)
-        self.heat.wait_for(STACK, ["UPDATE_COMPLETE", "UPDATE_FAILED"], 60)
-
-    def all_complete(self) -> bool:
-        return all(status == "CREATE_COMPLETE" for status in self.status.values())
-
-    def _look(self) -> None:
-        now = time.time()
-        for name, status in self.heat.resource_statuses(STACK).items():
-            if name in self.names and name not in self.ended:
-                self.status[name] = status
-                if status == "CREATE_IN_PROGRESS":
-                    self.seen.setdefault(name, now)
-                elif status.startswith("CREATE_"):
-                    self.ended[name] = now
+def _completions(heat: Heat, deadline: float) -> dict[str, float]:
+    """Return when each deployment was first seen complete or failed."""
+    ended: dict[str, float] = {}
+    while len(ended) < len(SCRIPTS):
+        if time.time() > deadline:
+            raise HeatError(f"only {sorted(ended)} of {sorted(SCRIPTS)} ended within 120 s")
+        for name, status in heat.resource_statuses(STACK).items():
+            if name in SCRIPTS and status in ("CREATE_COMPLETE", "CREATE_FAILED"):
+                ended.setdefault(name, time.time())
+        time.sleep(0.1)
+    return ended
 
 
 def _records(guest: Container) -> dict[str, dict[str, Any]]:
@@ -179,25 +156,29 @@ def _records(guest: Container) -> dict[str, dict[str, Any]]:
     return {record["name"]: record for record in shown}
 
 
-def _table(stack: Stack, watch: _Watch, records: dict[str, dict[str, Any]]) -> str:
-    """Return the table of deployments: seconds are since Heat showed the deployment."""
-    lines = [
-        "",
-        "deployment  status           code  hook after  signal after  COMPLETE after  output",
-    ]
-    for name in watch.names:
-        record, seen = records[name], watch.seen.get(name, watch.ended[name])
-        times = [record["started"] - seen, record["settled"] - seen, watch.ended[name] - seen]
-        outputs = [key for key in stack.outputs if key.startswith(f"{name}_")]
-        named = [key for key in outputs if "_deploy_" not in key]
-        value = str(stack.outputs[(named or [f"{name}_deploy_stdout"])[0]]).strip()
-        shown = value if len(value) <= 30 else f"...{value[-27:]!r}"
-        cells = [f"{seconds:.1f} s" for seconds in times]
-        lines.append(
-            f"{name:<11} {watch.status[name]:<16} {record['status code']!s:<5} "
-            f"{cells[0]:<11} {cells[1]:<13} {cells[2]:<15} {shown}"
-        )
-    return "\n".join([*lines, ""])
+def _table(
+    stack: Stack, booted: float, ended: dict[str, float], records: dict[str, dict[str, Any]]
+) -> str:
+    """Return the table of deployments.
+
+    Heat posted them before the guest ran, so its seconds are since the guest ran; Heat itself
+    looks into a signal queue once a second.
+    """
+    head = ("deployment", "code", "hook after", "ended", "signalled", "in Heat", "output")
+    lines: list[tuple[str, ...]] = [head]
+    for name, record in sorted(records.items(), key=lambda item: item[1]["started"]):
+        times = (record["started"], record["finished"], record["settled"], ended[name])
+        seconds = [f"{moment - booted:.1f} s" for moment in times]
+        lines.append((name, str(record["status code"]), *seconds, _output(stack, name)))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(["", *rows, ""])
+
+
+def _output(stack: Stack, name: str) -> str:
+    named = [f"{name}_{output}" for output in SCRIPTS[name].outputs]
+    text = str(stack.outputs[(named or [f"{name}_deploy_stdout"])[0]])
+    return text if len(text) <= 40 else f"{len(text)} characters, the last are {text[-9:]!r}"
 
 
 if __name__ == "__main__":
