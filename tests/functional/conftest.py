@@ -1,4 +1,4 @@
-"""A cloud and the image of this run, for the functional tests."""
+"""The image of this run, and guests that are booted from it."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from testbed import image as images
-from testbed.cloud import Cloud
 from testbed.guest import Container, container, unpack
 from testbed.heat import Heat, Template
-
-BUILD = Path(__file__).resolve().parents[2] / "build"
+from tests.conftest import BUILD
 
 
 @pytest.fixture(scope="session")
@@ -26,24 +24,6 @@ def root(image: images.Image) -> Path:
     """The image's files, which no test changes."""
     assert image.tar is not None
     return unpack(image.tar, BUILD / "image" / "unpacked")
-
-
-@pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
-    """A running cloud, stopped at the end."""
-    cloud = Cloud(BUILD / "cloud")
-    cloud.up(print)
-    client = Heat(cloud.admin_session())
-    for left_behind in client.names():
-        client.delete_stack(left_behind)
-    yield cloud
-    cloud.down()
-
-
-@pytest.fixture
-def heat(cloud: Cloud) -> Heat:
-    """A client of the cloud's Heat."""
-    return Heat(cloud.admin_session())
 
 
 Launcher = Callable[[str, Template], Container]

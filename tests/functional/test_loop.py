@@ -54,14 +54,14 @@ def test_a_stack_update_runs_the_new_script_once_and_not_the_old(
     launch: Launcher, heat: Heat
 ) -> None:
     def counting(version: str) -> Script:
-        return Script(f"#!/bin/sh\necho {version} >>/root/runs\necho {version}\n")
+        return Script(f"#!/bin/sh\necho {version} >>/var/tmp/runs\necho {version}\n")
 
     guest = launch("update", deployments_template({"count": counting("old")}))
     heat.wait_for("update", ["CREATE_COMPLETE"], 90)
     template = deployments_template({"count": counting("new")})
     stack = heat.update_stack("update", template, wait=True, timeout=60)
     assert stack.outputs["count_deploy_stdout"] == "new\n"
-    assert (guest.root / "root/runs").read_text() == "old\nnew\n"
+    assert (guest.root / "var/tmp/runs").read_text() == "old\nnew\n"
 
 
 def test_a_deleted_stack_leaves_the_guest_quiet(launch: Launcher, heat: Heat) -> None:

@@ -68,11 +68,6 @@ class Guest:
         answer.raise_for_status()
 
 
-@pytest.fixture(name="heat")
-def heat_fixture(cloud: Cloud) -> Heat:
-    return Heat(cloud.admin_session())
-
-
 @pytest.fixture(name="stack_name")
 def stack_name_fixture(heat: Heat) -> Iterator[str]:
     name = f"cloud-{uuid.uuid4().hex[:8]}"

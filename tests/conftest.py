@@ -1,4 +1,4 @@
-"""A cloud for the integration tests."""
+"""A cloud for the tests that need one; it takes `python -m testbed.isolated` around pytest."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from testbed.cloud import Cloud
 from testbed.heat import Heat
 
-BUILD = Path(__file__).resolve().parents[2] / "build"
+BUILD = Path(__file__).resolve().parents[1] / "build"
 
 
 @pytest.fixture(scope="session")
