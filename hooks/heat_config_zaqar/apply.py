@@ -78,10 +78,8 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
             if not outbox.is_finished(deployment.id):
                 entry = _execute(deployment, outbox, current)
                 if entry is not None:
-                    with durable.locked(current.state_dir / "deliver.lock"):
-                        delivery.deliver(entry)
-        with durable.locked(current.state_dir / "deliver.lock"):
-            delivery.deliver_all()
+                    delivery.deliver(entry.id)
+        delivery.deliver_all()
 
 
 def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry | None:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from heat_config_zaqar import durable, settings
+from heat_config_zaqar import settings
 from heat_config_zaqar.apply import log_to_stderr
 from heat_config_zaqar.deliver import Delivery
 from heat_config_zaqar.errors import HeatConfigError
@@ -59,10 +59,9 @@ def _deliver(current: Settings) -> int:
     if not current.collected_flag.exists():
         print("not delivering yet: no metadata was collected since the machine started")
         return 0
-    with durable.locked(current.state_dir / "deliver.lock"):
-        delivery = Delivery(Outbox(current.state_dir), current)
-        delivery.supersede(deployments_of(MetadataStore(current.metadata_file).load() or {}))
-        left = delivery.deliver_all()
+    delivery = Delivery(Outbox(current.state_dir), current)
+    delivery.supersede(deployments_of(MetadataStore(current.metadata_file).load() or {}))
+    left = delivery.deliver_all()
     if left:
         print(f"{left} signals could not be sent yet; the timer will try again")
     return 0

@@ -1,5 +1,6 @@
 """Sends what waits in the outbox, by whichever transport each deployment asked for.
 
+One process delivers at a time; each entry is read again once it is that process's turn.
 Invariant: an entry leaves the outbox only when Heat's side has its signal, when it was refused for
 good, or when a newer config took its signal queue; a message is never posted a second time while
 the first may still be in the queue or may have been read by Heat.
@@ -7,14 +8,17 @@ the first may still be in the queue or may have been read by Heat.
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable
 
+from heat_config_zaqar import durable
 from heat_config_zaqar.deployment import Credentials, Deployment, Transport
 from heat_config_zaqar.errors import (
     AmbiguousError,
     HeatConfigError,
     PermanentError,
     TemporaryError,
+    UnauthorizedError,
 )
 from heat_config_zaqar.messaging import Connection, Queue, send_presigned
 from heat_config_zaqar.metadata_store import MetadataStore
@@ -28,6 +32,8 @@ _MESSAGE_TTL_SECONDS = 24 * 3600
 _SURELY_FITS_BYTES = 16 * 1024
 _ENVELOPE_BYTES = 256
 _DEFAULT_LIMIT_BYTES = 262144
+# A Keystone in trouble may refuse everybody for a while; after this, the stack is gone.
+_REFUSED_SECONDS = 3600
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +44,9 @@ class Delivery:
     def __init__(self, outbox: Outbox, settings: Settings) -> None:
         self._outbox = outbox
         self._settings = settings
+        self._lock = settings.state_dir / "deliver.lock"
         self._connections: dict[Credentials, Connection] = {}
+        self._away: set[Transport] = set()
         server = MetadataStore(settings.metadata_file).login()
         self._server = server[0] if server else None
 
@@ -53,35 +61,56 @@ class Delivery:
         newest = {}
         for item in sorted(deployments, key=lambda item: item.creation_time):
             newest[_target(item)] = item
-        for entry in self._outbox.pending():
-            taker = newest.get(_target_of(entry))
-            if taker and taker.id != entry.id and taker.creation_time > entry.creation_time:
-                _LOG.warning("deployment %s: signal dropped, %s is newer", entry.id, taker.id)
-                self._outbox.settle(entry, Settled.SUPERSEDED, f"newer config {taker.id}")
+        with durable.locked(self._lock):
+            for entry in self._outbox.pending():
+                taker = newest.get(_target_of(entry)) if any(_target_of(entry)) else None
+                if taker and taker.creation_time > entry.creation_time:
+                    _LOG.warning("deployment %s: signal dropped, %s is newer", entry.id, taker.id)
+                    self._outbox.settle(entry, Settled.SUPERSEDED, f"newer config {taker.id}")
 
     def deliver_all(self) -> int:
         """Try each pending signal once; return how many are left.
 
         :raises OSError: the state directory cannot be written.
         """
-        return sum(not self.deliver(entry) for entry in self._outbox.pending())
+        with durable.locked(self._lock):
+            return sum(not self._deliver(entry) for entry in self._outbox.pending())
 
-    def deliver(self, entry: Entry) -> bool:
-        """Try to send one signal; return whether the outbox is done with it.
+    def deliver(self, config_id: str) -> None:
+        """Try to send one signal, unless another process has sent it meanwhile.
 
         :raises OSError: the state directory cannot be written.
         """
+        with durable.locked(self._lock):
+            entry = self._outbox.find_pending(config_id)
+            if entry is not None:
+                self._deliver(entry)
+
+    def _deliver(self, entry: Entry) -> bool:
+        """Try to send one signal; return whether the outbox is done with it."""
+        if entry.transport in self._away:
+            return False
         try:
             self._send(entry)
+        except UnauthorizedError as error:
+            if time.time() - entry.finished < _REFUSED_SECONDS:
+                _LOG.warning("deployment %s: signal not sent yet: %s", entry.id, error)
+                return False
+            self._give_up(entry, error)
         except PermanentError as error:
-            _LOG.error("deployment %s: signal given up: %s", entry.id, error)
-            self._outbox.settle(entry, Settled.FAILED, str(error))
+            self._give_up(entry, error)
         except TemporaryError as error:
             _LOG.warning("deployment %s: signal not sent yet: %s", entry.id, error)
+            # Others of this run would only wait for the same service.
+            self._away.add(entry.transport)
             return False
         else:
             self._outbox.settle(entry, Settled.DELIVERED, "")
         return True
+
+    def _give_up(self, entry: Entry, error: PermanentError) -> None:
+        _LOG.error("deployment %s: signal given up: %s", entry.id, error)
+        self._outbox.settle(entry, Settled.FAILED, str(error))
 
     def _send(self, entry: Entry) -> None:
         body: Body = {**entry.body, CONFIG_ID: entry.id}
@@ -93,6 +122,8 @@ class Delivery:
             self._connection(_own_login(entry)).signal_resource(
                 entry.stack_id, entry.resource_name, entry.body
             )
+        elif entry.note:
+            raise PermanentError(entry.note)
 
     def _as_someone(self, entry: Entry, send: Callable[[Connection], None]) -> None:
         """Send as the server's user, whose token is at hand; where that is refused as its own.

@@ -176,8 +176,10 @@ class Connection:
     def _save_token(self) -> None:
         state = self._auth.get_auth_state()
         if state and state != self._saved:
-            durable.write_json(self._token_file, state)
             self._saved = state
+            # Without the file the next process logs in again, which is no reason to fail.
+            with contextlib.suppress(OSError):
+                durable.write_json(self._token_file, state)
 
 
 class Queue:

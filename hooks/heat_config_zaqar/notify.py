@@ -55,8 +55,7 @@ def notify(config: Path, signal: str) -> None:
     outbox = Outbox(current.state_dir)
     entry = entry_for(deployment, body, outbox.attempts(deployment.id), time.time())
     outbox.finish(entry)
-    with durable.locked(current.state_dir / "deliver.lock"):
-        Delivery(outbox, current).deliver(entry)
+    Delivery(outbox, current).deliver(entry.id)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,14 @@ class Outbox:
         entries = [self._load(path) for path in self._files(_PENDING)]
         return sorted(filter(None, entries), key=lambda entry: entry.finished)
 
+    def find_pending(self, config_id: str) -> Entry | None:
+        """Return one entry of the outbox as it is on disk; None where it is not there (any more).
+
+        :raises OSError: the state directory cannot be read.
+        """
+        path = self._path(_PENDING, config_id)
+        return self._load(path) if path.exists() else None
+
     def mark_sending(self, entry: Entry, sending: bool) -> None:
         """Record that a post may have left, or that it surely did not.
 

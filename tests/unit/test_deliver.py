@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heat_config_zaqar.apply import entry_for
+from heat_config_zaqar.deliver import Delivery
+from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.outbox import Outbox, Settled
+from heat_config_zaqar.settings import Settings
+from tests.unit.conftest import make_deployment
+
+# A port of loopback where nothing listens.
+NOBODY = "http://127.0.0.1:9/v3/"
+
+
+@pytest.fixture
+def current(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+
+
+def finish(current: Settings, config_id: str, **changes: Any) -> Outbox:
+    outbox = Outbox(current.state_dir)
+    document = make_deployment(config_id, deploy_auth_url=NOBODY, **changes)
+    outbox.finish(entry_for(parse_deployment(document), {"deploy_status_code": 0}, 1, 0))
+    return outbox
+
+
+def states(outbox: Outbox) -> dict[str, str]:
+    return {record["id"]: state for state, record in outbox.records()}
+
+
+def test_a_signal_stays_in_the_outbox_while_nobody_listens(current: Settings) -> None:
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    (entry,) = outbox.pending()
+    assert not entry.sending
+
+
+def test_a_signal_that_another_process_sent_meanwhile_is_not_sent_again(
+    current: Settings,
+) -> None:
+    outbox = finish(current, "a")
+    outbox.settle(outbox.pending()[0], Settled.DELIVERED, "")
+    Delivery(outbox, current).deliver("a")
+    assert states(outbox) == {"a": "delivered"}
+
+
+def test_a_deployment_that_says_nonsense_about_its_signal_is_kept_as_failed(
+    current: Settings,
+) -> None:
+    outbox = finish(current, "a", deploy_signal_transport="PIGEON")
+    Delivery(outbox, current).deliver_all()
+    assert states(outbox) == {"a": "failed"}
+    note = json.loads((current.state_dir / "failed" / "a.json").read_text())["note"]
+    assert "PIGEON" in note
+
+
+@pytest.mark.parametrize("queue", ["../x", "q" * 65, "a b"])
+def test_a_hostile_queue_name_never_reaches_the_network(current: Settings, queue: str) -> None:
+    outbox = finish(current, "a", deploy_queue_id=queue)
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "failed"}
+
+
+def test_only_a_newer_config_for_the_same_resource_supersedes(current: Settings) -> None:
+    outbox = finish(current, "a")
+    delivery = Delivery(outbox, current)
+    later = {"creation_time": "2026-11-22T16:00:00Z"}
+    delivery.supersede([parse_deployment(make_deployment("b", **later))])
+    assert states(outbox) == {"a": "outbox"}
+    same = {"deploy_queue_id": "t1-a-mpmx6jwjdxiw", "deploy_resource_name": "a"}
+    earlier = {"creation_time": "2026-11-22T14:00:00Z"}
+    delivery.supersede([parse_deployment(make_deployment("b", **same, **earlier))])
+    assert states(outbox) == {"a": "outbox"}
+    delivery.supersede([parse_deployment(make_deployment("b", **same, **later))])
+    assert states(outbox) == {"a": "superseded"}
+
+
+def test_a_deployment_without_a_signal_url_is_given_up(current: Settings) -> None:
+    outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL")
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "failed"}
