@@ -58,7 +58,9 @@ def main() -> int:
             return _show(progress)
         image = _build(options, progress)
         print(f"\nThe image: {image.qcow2}\nIn a pipeline:\n    {image.command_line}\n")
-        return 0 if options.step == "image" else _show_isolated(options.started, progress)
+        status = 0 if options.step == "image" else _show_isolated(options.started, progress)
+        progress("all done, with the installation of what was missing")
+        return status
     except (images.ImageError, CloudError, GuestError, HeatError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -222,6 +222,7 @@ def virtual_machine(
     finally:
         process.kill()
         process.wait()
+        raw.unlink()
 
 
 @contextlib.contextmanager

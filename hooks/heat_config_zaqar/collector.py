@@ -121,7 +121,8 @@ class Collector:
             return
         _LOG.info("asking Heat for server %s, in doubt about %s", server_id, missing or "all")
         try:
-            snapshot["deployments"] = connection.deployments(server_id)
+            answer = {"deployments": connection.deployments(server_id)}
+            snapshot["deployments"] = [item.document for item in deployments_of(answer)]
         except PermanentError as error:
             _LOG.warning("%s; applying all unfinished deployments", error)
         except HeatConfigError as error:
