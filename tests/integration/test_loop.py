@@ -55,7 +55,7 @@ def test_collected_deployments_run_and_complete_the_stack(start: Start, heat: He
     guest = start("loop", {"one": script("echo $n", inputs={"n": 3}), "two": script("echo two")})
     assert len(guest.collect()["deployments"]) == 2
     assert guest.apply().returncode == 0
-    stack = heat.wait_for("loop", ["CREATE_COMPLETE"], 30)
+    stack = heat.wait_for("loop", ["CREATE_COMPLETE"], 90)
     assert stack.outputs["one_deploy_stdout"] == "3\n"
 
 
@@ -78,7 +78,7 @@ def test_a_crash_between_storing_and_deleting_loses_nothing(start: Start, heat: 
     assert guest.settings.metadata_file.exists()
     assert len(guest.collect()["deployments"]) == 1
     guest.apply()
-    heat.wait_for("crash-receipt", ["CREATE_COMPLETE"], 30)
+    heat.wait_for("crash-receipt", ["CREATE_COMPLETE"], 90)
 
 
 def test_a_crash_before_storing_leaves_the_messages_in_the_queue(start: Start) -> None:
@@ -112,10 +112,10 @@ def test_a_killed_hook_runs_again_and_completes(start: Start, heat: Heat, tmp_pa
     guest = start("killed", {"one": script(text)})
     guest.collect()
     process = guest.start_applying()
-    wait_for(runs.exists, 30, "the hook does not start")
+    wait_for(runs.exists, 90, "the hook does not start")
     kill_group(process)
     assert guest.apply().returncode == 0
-    heat.wait_for("killed", ["CREATE_COMPLETE"], 30)
+    heat.wait_for("killed", ["CREATE_COMPLETE"], 90)
     assert runs.read_text() == "run\nrun\n"
     assert guest.apply().returncode == 0
     assert runs.read_text() == "run\nrun\n"
@@ -129,10 +129,10 @@ def test_a_hook_that_never_survives_is_given_up_with_the_reason(
     guest.collect()
     for number in range(1, 4):
         process = guest.start_applying()
-        wait_for(partial(has_lines, runs, number), 30, "the hook does not start")
+        wait_for(partial(has_lines, runs, number), 90, "the hook does not start")
         kill_group(process)
     guest.apply()
-    wait_for(lambda: heat.resource_statuses("hopeless")["one"] == "CREATE_FAILED", 30, "no failure")
+    wait_for(lambda: heat.resource_statuses("hopeless")["one"] == "CREATE_FAILED", 90, "no failure")
     assert "interrupted 3 times" in str(heat.resource("hopeless", "one").attributes)
     assert runs.read_text().count("run") == 3
 
@@ -151,7 +151,7 @@ def test_a_crash_between_result_and_signal_still_signals_and_does_not_run_again(
     )
     assert crashed.returncode == 137
     guest.deliver()
-    heat.wait_for("crash-signal", ["CREATE_COMPLETE"], 30)
+    heat.wait_for("crash-signal", ["CREATE_COMPLETE"], 90)
     assert runs.read_text() == "run\n"
 
 
@@ -167,14 +167,14 @@ def test_a_crash_after_the_post_never_completes_the_next_update_with_old_outputs
         "apply.main()"
     )
     assert crashed.returncode == 137
-    heat.wait_for("crash-post", ["CREATE_COMPLETE"], 30)
+    heat.wait_for("crash-post", ["CREATE_COMPLETE"], 90)
     guest.deliver()
     assert guest.outbox.pending() == []
     old = guest.collect()["deployments"]
     heat.update_stack("crash-post", deployments_template({"one": script("echo new")}))
     wait_for(lambda: guest.collect()["deployments"] != old, 60, "no message for the update")
     guest.apply()
-    stack = heat.wait_for("crash-post", ["UPDATE_COMPLETE"], 30)
+    stack = heat.wait_for("crash-post", ["UPDATE_COMPLETE"], 90)
     assert stack.outputs["one_deploy_stdout"] == "new\n"
 
 
@@ -195,7 +195,7 @@ def test_a_pending_signal_is_dropped_when_a_newer_config_took_its_queue(
     newer[0].update(id="newer", creation_time="2099-01-01T00:00:00Z", config="#!/bin/sh\necho new")
     (guest.directory / "heat-config").write_text(json.dumps(newer))
     guest.apply()
-    stack = heat.wait_for("superseded", ["CREATE_COMPLETE"], 30)
+    stack = heat.wait_for("superseded", ["CREATE_COMPLETE"], 90)
     assert stack.outputs["one_deploy_stdout"] == "new\n"
     states = {record["id"]: state for state, record in guest.outbox.records()}
     assert states == {old.id: "superseded", "newer": "delivered"}
@@ -224,7 +224,7 @@ def test_output_over_the_queues_limit_is_cut_with_a_marker(start: Start, heat: H
     guest = start("loud", {"one": loud})
     guest.collect()
     guest.apply()
-    wait_for(lambda: heat.resource_statuses("loud")["one"] == "CREATE_FAILED", 30, "no failure")
+    wait_for(lambda: heat.resource_statuses("loud")["one"] == "CREATE_FAILED", 90, "no failure")
     outputs = str(heat.resource("loud", "one").attributes["output_values"])
     assert "characters cut]" in outputs
     assert "END" in outputs
@@ -236,7 +236,7 @@ def test_a_missing_hook_fails_its_deployment_and_names_the_group(start: Start, h
     guest.collect()
     guest.apply()
     wait_for(
-        lambda: heat.resource_statuses("no-hook")["two"] == "CREATE_COMPLETE", 30, "no neighbour"
+        lambda: heat.resource_statuses("no-hook")["two"] == "CREATE_COMPLETE", 90, "no neighbour"
     )
     assert "no hook for group" in str(heat.resource("no-hook", "one").attributes)
 
@@ -254,7 +254,7 @@ def test_hostile_messages_are_skipped_and_removed_and_the_good_one_is_applied(
     assert [item["name"] for item in found["deployments"]] == ["one"]
     assert posting.messages() == []
     guest.apply()
-    heat.wait_for("hostile", ["CREATE_COMPLETE"], 30)
+    heat.wait_for("hostile", ["CREATE_COMPLETE"], 90)
 
 
 def test_no_secret_is_logged_and_every_file_of_the_state_is_for_root_alone(
