@@ -103,7 +103,7 @@ class GuestProcess:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and what it started, as a crash of the machine would."""
+    """Kill a process and its group; hooks have sessions of their own and are left alone."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
     process.wait()
