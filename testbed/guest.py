@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,8 +40,9 @@ def unpack(archive: Path, directory: Path) -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         shutil.rmtree(directory, ignore_errors=True)
         root.mkdir(parents=True)
-        with tarfile.open(archive) as tar:
-            tar.extractall(root, numeric_owner=True, filter="fully_trusted")
+        # tarfile's way to keep everything as it is differs between patch releases of Python 3.11.
+        unpack_all = ["tar", "--extract", "--numeric-owner", "--preserve-permissions", "--xattrs"]
+        subprocess.run([*unpack_all, "--file", str(archive), "-C", str(root)], check=True)
         stamp.write_text(wanted)
     return root
 
