@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from keystoneauth1.exceptions import ClientException
+
 from testbed import image as images
 from testbed.cloud import Cloud, CloudError
 from testbed.guest import Container, GuestError, container, unpack
@@ -22,6 +24,10 @@ from testbed.isolated import is_isolated
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 STACK = "demo"
+_EXPECTED = (
+    *(images.ImageError, CloudError, GuestError, HeatError),
+    *(ClientException, subprocess.CalledProcessError),
+)
 SCRIPTS = {
     "greeting": Script(
         '#!/bin/sh\necho "hello $who from $(hostname)"\n'
@@ -61,7 +67,7 @@ def main() -> int:
         status = 0 if options.step == "image" else _show_isolated(options.started, progress)
         progress("all done, with the installation of what was missing")
         return status
-    except (images.ImageError, CloudError, GuestError, HeatError) as error:
+    except _EXPECTED as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

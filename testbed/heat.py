@@ -166,14 +166,18 @@ class Heat:
 
         Raises HeatError where the deletion failed or took over `timeout` seconds.
         """
+        deadline = time.monotonic() + timeout
         try:
-            path = self._path(name)
+            self._api.delete(self._path(name))
+            # A stack is DELETE_COMPLETE a moment before its name is free again.
+            while wait:
+                if self.stack(name).status == "DELETE_FAILED":
+                    raise HeatError(f"stack {name} cannot be deleted: {self.stack(name).reason}")
+                if time.monotonic() > deadline:
+                    raise HeatError(f"stack {name} is not deleted after {timeout:.0f} s")
+                time.sleep(_POLL_SECONDS)
         except exceptions.NotFound:
             return
-        self._api.delete(path)
-        if wait:
-            # By name a deleted stack is not found, but by its id it is shown.
-            self.wait_for(path.removeprefix("/stacks/"), ["DELETE_COMPLETE"], timeout)
 
     def names(self) -> list[str]:
         """Return the names of all stacks of the project."""
