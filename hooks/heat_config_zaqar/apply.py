@@ -151,7 +151,6 @@ def entry_for(deployment: Deployment, body: Body, attempts: int, started: float)
         url=deployment.text_input("deploy_signal_id"),
         stack_id=deployment.text_input("deploy_stack_id"),
         resource_name=deployment.text_input("deploy_resource_name"),
-        server_id=deployment.text_input("deploy_server_id"),
         credentials=login if login.auth_url and login.password else None,
         body=body,
         **fields,

@@ -1,6 +1,6 @@
 """Files that survive a crash: every write is whole, on disk, and readable by root alone.
 
-Invariant: after `write_json` or `move` returned, a power cut leaves the new state; before, the old
+Invariant: after a function here returned, a power cut leaves the new state; before, the old
 one. Nobody ever sees half a file. Nothing else in the package writes below the state directory.
 """
 

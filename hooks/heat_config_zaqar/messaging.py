@@ -139,16 +139,6 @@ class Connection:
             self._save_token()
             return address or ""
 
-    def token(self) -> str:
-        """Return a token that is valid for a minute at least.
-
-        :raises TemporaryError, PermanentError: as the module says.
-        """
-        with _translated("logging in to Keystone"):
-            token = self._session.get_token()
-            self._save_token()
-            return token or ""
-
     def raw_request(self, method: str, url: str, **more: Any) -> requests.Response:
         """Send a request with the user's token; what zaqarclient calls to reach the network."""
         response: requests.Response = self._session.request(

@@ -11,6 +11,7 @@ outbox/ only by `settle`. Credentials live in outbox/ alone. To add a state, add
 
 import dataclasses
 import enum
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,8 @@ from heat_config_zaqar.signal_data import Body
 
 _RUNNING = "running"
 _PENDING = "outbox"
+
+_LOG = logging.getLogger(__name__)
 
 
 class Settled(enum.StrEnum):
@@ -55,7 +58,6 @@ class Entry:
     url: str
     stack_id: str
     resource_name: str
-    server_id: str
     credentials: Credentials | None
     body: Body
     sending: bool = False
@@ -111,7 +113,8 @@ class Outbox:
     def pending(self) -> list[Entry]:
         """Return the entries that must still be signalled, oldest first.
 
-        An entry that cannot be read is set aside as `ID.json.corrupt`; `corrupt` lists those.
+        An entry that cannot be read is logged and set aside as `ID.json.corrupt`; the deployment
+        then counts as not finished, since its result is lost, and runs again.
 
         :raises OSError: the state directory cannot be read.
         """
@@ -167,15 +170,21 @@ class Outbox:
             return None
         try:
             document = durable.read_json(path)
-            if document is None:
+            if document is None and not path.exists():
                 return None
             login = document.pop("credentials")
             return Entry(
                 **{**document, "transport": Transport(document["transport"])},
                 credentials=Credentials(**login) if login else None,
             )
-        except (CorruptFileError, TypeError, AttributeError, KeyError, ValueError):
-            durable.set_aside(path)
+        except (CorruptFileError, TypeError, AttributeError, KeyError, ValueError) as error:
+            aside = durable.set_aside(path)
+            _LOG.error(
+                "deployment %s: its result cannot be read (%s); moved to %s, it will run again",
+                path.stem,
+                error,
+                aside,
+            )
             return None
 
     def _files(self, state: str) -> list[Path]:

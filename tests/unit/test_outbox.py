@@ -60,11 +60,15 @@ def test_a_crash_between_settling_and_removing_does_not_send_again(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", "null", '{"credentials": 3}'])
-def test_an_entry_that_cannot_be_read_costs_no_other(tmp_path: Path, content: str) -> None:
+def test_an_entry_that_cannot_be_read_is_logged_and_costs_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
     outbox = Outbox(tmp_path)
     outbox.finish(entry("good"))
     (tmp_path / "outbox" / "bad.json").write_text(content)
     assert [item.id for item in outbox.pending()] == ["good"]
+    assert "deployment bad: its result cannot be read" in caplog.text
+    assert (tmp_path / "outbox" / "bad.json.corrupt").exists()
 
 
 def test_records_show_each_deployment_once_in_its_last_state(tmp_path: Path) -> None:
