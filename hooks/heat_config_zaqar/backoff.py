@@ -9,17 +9,24 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Full jitter between half and the whole of a wait that doubles up to a cap.
+    """A wait that doubles up to a cap, each one shortened by chance.
 
     :param first: seconds of the first wait.
     :param cap: seconds of the longest wait.
+    :param least: the share of a wait that chance leaves; 0 is full jitter, for many guests that
+        lost one server at the same moment.
     """
 
     def __init__(
-        self, first: float, cap: float, chance: Callable[[float, float], float] = random.uniform
+        self,
+        first: float,
+        cap: float,
+        least: float = 0.5,
+        chance: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._first = first
         self._cap = cap
+        self._least = least
         self._chance = chance
         self._tries = 0
 
@@ -31,4 +38,4 @@ class Backoff:
         """Return the seconds to wait before the next try."""
         whole = min(self._first * 2.0 ** min(self._tries, 30), self._cap)
         self._tries += 1
-        return self._chance(whole / 2, whole)
+        return self._chance(whole * self._least, whole)

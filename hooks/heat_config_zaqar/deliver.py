@@ -6,6 +6,7 @@ good, or when a newer config took its signal queue; a message is never posted a 
 the first may still be in the queue or may have been read by Heat.
 """
 
+import dataclasses
 import json
 import logging
 import time
@@ -43,12 +44,13 @@ class Delivery:
 
     def __init__(self, outbox: Outbox, settings: Settings) -> None:
         self._outbox = outbox
-        self._settings = settings
         self._lock = settings.state_dir / "deliver.lock"
         self._connections: dict[Credentials, Connection] = {}
         self._away: set[Transport] = set()
         server = MetadataStore(settings.metadata_file).login()
         self._server = server[0] if server else None
+        ca_file = (self._server.ca_file if self._server else "") or settings.ca_file
+        self._settings = dataclasses.replace(settings, ca_file=ca_file)
 
     def supersede(self, deployments: Iterable[Deployment]) -> None:
         """Drop each pending signal whose queue now belongs to a newer config.

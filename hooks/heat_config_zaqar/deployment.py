@@ -32,13 +32,17 @@ class Transport(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """A Keystone login of a stack user; the password stays out of `repr`."""
+    """A Keystone login of a stack user; the password stays out of `repr`.
+
+    :ivar ca_file: PEM file in the guest for this cloud's certificates; empty for the settings'.
+    """
 
     auth_url: str
     user_id: str
     project_id: str
     region_name: str
     password: str = dataclasses.field(repr=False)
+    ca_file: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +164,7 @@ def parse_credentials(section: Any) -> tuple[Credentials, str] | None:
         project_id=section["project_id"],
         region_name=str(section.get("region_name") or ""),
         password=section["password"],
+        ca_file=str(section.get("ca_file") or ""),
     )
     return login, section["queue_id"]
 

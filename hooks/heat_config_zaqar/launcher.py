@@ -4,7 +4,7 @@ Invariant: the command line, the other collectors and the cache are upstream's; 
 the `zaqar` source and how long the loop sleeps are ours.
 """
 
-import logging
+import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -15,8 +15,6 @@ from heat_config_zaqar import durable
 from heat_config_zaqar.collector import Collector
 from heat_config_zaqar.errors import SettingsError
 from heat_config_zaqar.settings import Settings, load
-
-_LOG = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -51,13 +49,16 @@ class _Keeper:
 
     def collector(self) -> Collector:
         if self._collector is None:
+            # Upstream lets SIGPIPE end the process; a connection that broke is no reason to.
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             self._collector = Collector(self._settings)
         return self._collector
 
     def sleep(self, seconds: float) -> None:
         """Sleep until the queue is to be read again; as upstream asks where there is no queue."""
         if self._collector is not None and self._collector.login() is not None:
-            seconds = min(self._collector.seconds_to_next(), collect.CONF.polling_interval)
-        elif not self._settings.collected_flag.exists():
+            self._collector.wait(collect.CONF.polling_interval)
+            return
+        if not self._settings.collected_flag.exists():
             durable.write_json(self._settings.collected_flag, time.time())
-        time.sleep(max(seconds, 0.05))
+        time.sleep(seconds)

@@ -1,5 +1,6 @@
 """The only code that talks HTTP: to Keystone, Zaqar and Heat, and to pre-signed URLs.
 
+`push` is its neighbour for the WebSocket.
 Invariant: each request has a timeout and verifies certificates unless the settings say otherwise;
 whatever goes wrong leaves here as TemporaryError, AmbiguousError, PermanentError or
 UnauthorizedError, decided in `_translated` and nowhere else; no message of theirs holds a secret.
@@ -10,6 +11,7 @@ import contextlib
 import hashlib
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,16 +42,23 @@ _MOST_PAGES = 25
 _TOKEN_MARGIN_SECONDS = 60
 
 
-def tls_verification(settings: Settings) -> bool | str:
+def tls_verification(settings: Settings, login: Credentials | None = None) -> bool | str:
     """Return what `requests` is to verify certificates with.
+
+    The CA file that the metadata names goes before that of the settings: it is the newer one.
 
     The system's store comes before the one that `requests` brings along: a private CA that an
     operator installed in the guest is found there.
+
+    :raises TemporaryError: the CA file is not there (yet).
     """
     if settings.insecure:
         return False
     system = ssl.get_default_verify_paths()
-    return settings.ca_file or system.cafile or system.capath or True
+    named = (login.ca_file if login else "") or settings.ca_file
+    if named and not Path(named).exists():
+        raise TemporaryError(f"the certificates cannot be verified: there is no ca_file {named}")
+    return named or system.cafile or system.capath or True
 
 
 class Connection:
@@ -70,7 +79,7 @@ class Connection:
         self._session = keystone_session.Session(
             auth=self._auth,
             session=requests.Session(),
-            verify=tls_verification(settings),
+            verify=tls_verification(settings, credentials),
             timeout=settings.request_timeout,
             user_agent="heat-config-zaqar",
         )
@@ -138,6 +147,20 @@ class Connection:
             )
             self._save_token()
             return address or ""
+
+    def token(self) -> str:
+        """Return a Keystone token that is valid for a while.
+
+        :raises TemporaryError, PermanentError: as the module says.
+        """
+        with _translated("logging in"):
+            token: str = self._session.get_token() or ""
+            self._save_token()
+            return token
+
+    def forget_token(self) -> None:
+        """Log in anew before the next request: a service says that the token has expired."""
+        self._auth.invalidate()
 
     def raw_request(self, method: str, url: str, **more: Any) -> requests.Response:
         """Send a request with the user's token; what zaqarclient calls to reach the network."""

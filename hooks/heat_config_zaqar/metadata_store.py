@@ -8,7 +8,6 @@ it always has the last usable `os-collect-config` section, so that the guest can
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -51,27 +50,30 @@ class MetadataStore:
             return None
         return stored.get("snapshot") if isinstance(stored, dict) else None
 
-    def age(self) -> float:
-        """Return the seconds since the stored snapshot was received; 0 where there is none.
+    def current_at(self) -> float | None:
+        """Return when the stored snapshot was last known to be complete.
 
-        A clock that went backwards counts as a day: what was missed cannot be known.
+        0 where it never was, or where the file cannot be read; None where there is no snapshot.
+
+        :raises OSError: the file system refuses.
         """
         try:
             stored = durable.read_json(self._path)
         except CorruptFileError:
             return 0
-        received = stored.get("received") if isinstance(stored, dict) else None
-        if not isinstance(received, int | float):
-            return 0
-        age = time.time() - received
-        return age if age >= 0 else 86400
+        if stored is None:
+            return None
+        current = stored.get("current") if isinstance(stored, dict) else None
+        return current if isinstance(current, int | float) else 0
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, snapshot: Snapshot, current_at: float) -> None:
         """Replace the stored snapshot; durable when this returns.
 
+        :param current_at: when it was known to be complete, in seconds of the epoch; 0 while
+            messages may be missing, so that this survives a crash.
         :raises OSError: the file system refuses.
         """
-        durable.write_json(self._path, {"received": time.time(), "snapshot": snapshot})
+        durable.write_json(self._path, {"current": current_at, "snapshot": snapshot})
 
     def login(self) -> tuple[Credentials, str] | None:
         """Return the server's own login and metadata queue, or None where unknown.

@@ -24,7 +24,8 @@ class Settings:
     :param insecure: do not verify certificates at all.
     :param max_attempts: how often a hook that a crash or reboot interrupts is started.
     :param hook_timeout: seconds a hook may take; 0 for no limit.
-    :param poll_interval: seconds between two polls of an idle guest.
+    :param push: be woken by Zaqar's WebSocket where the catalog has one.
+    :param poll_interval: seconds between two polls of an idle guest that nothing wakes.
     :param request_timeout: seconds to wait for a connection, and for each read from it.
     :param state_dir: where state lives that must survive a reboot.
     :param runtime_dir: where tokens and other things live that a reboot may take.
@@ -35,6 +36,7 @@ class Settings:
     insecure: bool = False
     max_attempts: int = 3
     hook_timeout: float = 0
+    push: bool = True
     poll_interval: float = 10
     request_timeout: float = 10
     state_dir: Path = Path("/var/lib/heat-config-zaqar")
@@ -52,8 +54,13 @@ class Settings:
         return self.runtime_dir / "tokens"
 
     @property
+    def connection_file(self) -> Path:
+        """How the collector hears of metadata at the moment, for the operator."""
+        return self.runtime_dir / "connection.json"
+
+    @property
     def collected_flag(self) -> Path:
-        """Exists once metadata was collected since the machine booted."""
+        """When the metadata queue was last read; exists once it was since the machine booted."""
         return self.runtime_dir / "collected"
 
 

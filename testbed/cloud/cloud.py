@@ -5,7 +5,7 @@ of an earlier call. One call at a time changes a cloud; others wait for it.
 """
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -58,6 +58,13 @@ class Cloud:
         The user may do everything with stacks and queues, and nothing in Keystone.
         """
         return identity.session("demo", self._secrets["demo"], identity.DEMO_PROJECT)
+
+    def add_region(self, region: str, endpoints: Mapping[str, str]) -> None:
+        """Give a region of the catalog these endpoints, by service type.
+
+        A guest that is told this region finds there what a test put between it and a service.
+        """
+        identity.add_region(self._secrets, region, endpoints)
 
     def install(self, progress: Progress) -> None:
         """Install the services, which takes a package index; `up` then takes no network.

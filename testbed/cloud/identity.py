@@ -45,13 +45,9 @@ def populate(secrets: Mapping[str, str]) -> None:
 
     Raises keystoneauth1's ClientException where Keystone refuses or is away.
     """
-    keystone = Adapter(
-        session("admin", secrets["admin"], "admin"),
-        service_type="identity",
-        endpoint_override=f"{http_url('keystone')}/v3",
-    )
+    keystone = _administrator(secrets)
     for service_type, (name, url) in _CATALOG.items():
-        _catalog_entry(keystone, service_type, name, url)
+        _catalog_entry(keystone, service_type, name, url, REGION)
     roles = {
         name: _ensure(keystone, "role", {"name": name})
         for name in ("admin", "member", "heat_stack_owner", "heat_stack_user")
@@ -69,11 +65,32 @@ def populate(secrets: Mapping[str, str]) -> None:
     _grant(keystone, f"domains/{domain}", user, roles["admin"])
 
 
-def _catalog_entry(keystone: Adapter, service_type: str, name: str, url: str) -> None:
+def add_region(secrets: Mapping[str, str], region: str, endpoints: Mapping[str, str]) -> None:
+    """Give a region of the catalog these endpoints, by service type, where it lacks them.
+
+    Raises keystoneauth1's ClientException where Keystone refuses or is away.
+    """
+    keystone = _administrator(secrets)
+    if region not in [known["id"] for known in keystone.get("/regions").json()["regions"]]:
+        keystone.post("/regions", json={"region": {"id": region}})
+    for service_type, url in endpoints.items():
+        _catalog_entry(keystone, service_type, _CATALOG[service_type][0], url, region)
+
+
+def _administrator(secrets: Mapping[str, str]) -> Adapter:
+    return Adapter(
+        session("admin", secrets["admin"], "admin"),
+        service_type="identity",
+        endpoint_override=f"{http_url('keystone')}/v3",
+    )
+
+
+def _catalog_entry(keystone: Adapter, service_type: str, name: str, url: str, region: str) -> None:
     service = _ensure(keystone, "service", {"name": name, "type": service_type})
     # Keystone takes any number of equal endpoints, so look before adding one.
-    if not keystone.get("/endpoints", params={"service_id": service}).json()["endpoints"]:
-        body = {"service_id": service, "interface": "public", "region_id": REGION, "url": url}
+    query = {"service_id": service, "region_id": region}
+    if not keystone.get("/endpoints", params=query).json()["endpoints"]:
+        body = {"service_id": service, "interface": "public", "region_id": region, "url": url}
         keystone.post("/endpoints", json={"endpoint": body})
 
 

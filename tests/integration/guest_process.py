@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from heat_config_zaqar import durable
 from heat_config_zaqar.outbox import Outbox
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 
@@ -19,9 +20,10 @@ class GuestProcess:
 
     :param directory: where its state lies.
     :param metadata: what Heat's server metadata says: login and queue.
+    :param login: what is to be different in the login, such as its region.
     """
 
-    def __init__(self, directory: Path, metadata: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, metadata: dict[str, Any], **login: str) -> None:
         self.directory = directory
         self.settings = Settings(
             state_dir=directory / "state",
@@ -36,7 +38,7 @@ class GuestProcess:
         hooks = directory / "hooks"
         hooks.mkdir()
         (hooks / "script").symlink_to(SCRIPTS / "heat-config-zaqar-script-hook")
-        self._write_conf(metadata["os-collect-config"]["zaqar"])
+        self._write_conf(metadata["os-collect-config"]["zaqar"] | login)
         self.environment = {
             **os.environ,
             SETTINGS_VARIABLE: str(directory / "settings.toml"),
@@ -56,6 +58,27 @@ class GuestProcess:
         found: dict[str, Any] = json.loads(done.stdout)["zaqar"]
         (self.directory / "heat-config").write_text(json.dumps(found["deployments"]))
         return found
+
+    def start_collecting(self, command: str) -> subprocess.Popen[bytes]:
+        """Start os-collect-config as the service does, with a command of the test's.
+
+        What it logs is in `collector.log` of the directory.
+        """
+        conf = str(self.directory / "os-collect-config.conf")
+        options = ["--config-file", conf, "--command", command, "zaqar"]
+        with (self.directory / "collector.log").open("ab") as log:
+            return subprocess.Popen(
+                [SCRIPTS / "heat-config-zaqar-collect", *options],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def connection_state(self) -> str:
+        """How the collector says that metadata comes in; empty before it says so."""
+        known = durable.read_json(self.settings.connection_file)
+        return known["state"] if known else ""
 
     def apply(self) -> subprocess.CompletedProcess[str]:
         """Run 55-heat-config on what was collected."""

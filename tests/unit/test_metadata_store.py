@@ -23,11 +23,12 @@ def test_nothing_received_is_none(tmp_path: Path) -> None:
     assert combine(None, [], nothing_finished) == (None, [])
 
 
-def test_what_is_saved_is_loaded_and_has_an_age(tmp_path: Path, message: Make) -> None:
+def test_what_is_saved_is_loaded_with_its_time(tmp_path: Path, message: Make) -> None:
     store = MetadataStore(tmp_path / "m.json")
-    store.save(message())
+    assert store.current_at() is None
+    store.save(message(), 7)
     assert store.load() == message()
-    assert 0 <= store.age() < 60
+    assert store.current_at() == 7
 
 
 def test_a_corrupt_file_is_set_aside_and_counts_as_none(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ SETTINGS: dict[str, Callable[[str], str]] = {
     "insecure": boolean,
     "max_attempts": whole_number(1),
     "poll_interval": whole_number(1),
+    "push": boolean,
 }
 
 

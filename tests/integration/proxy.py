@@ -1,0 +1,58 @@
+"""A TCP proxy on loopback between a guest and a service, which a test can break.
+
+Invariant: it changes no byte; each fault is one that a network can show.
+"""
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+
+class Proxy:
+    """Forwards connections from a port of its own to another one on loopback."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._held = threading.Event()
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.port: int = self._server.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
+
+    def half_open(self) -> None:
+        """Swallow what comes on today's connections, without closing them; new ones work."""
+        self._held.set()
+        self._held = threading.Event()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                ours, _ = self._server.accept()
+                try:
+                    theirs = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:
+                    ours.close()
+                    continue
+                self._pairs.append((ours, theirs))
+                for source, sink in ((ours, theirs), (theirs, ours)):
+                    arguments = (source, sink, self._held)
+                    threading.Thread(target=_forward, args=arguments, daemon=True).start()
+
+
+def _forward(source: socket.socket, sink: socket.socket, held: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65536):
+            if not held.is_set():
+                sink.sendall(chunk)
+        if not held.is_set():
+            sink.shutdown(socket.SHUT_WR)
