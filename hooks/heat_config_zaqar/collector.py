@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from os_collect_config import exc, merger
@@ -44,10 +45,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class Collector:
-    """The collector of one process; os-collect-config calls `collect` and `wait` in a loop."""
+    """The collector of one process; os-collect-config calls `collect` and `wait` in a loop.
 
-    def __init__(self, settings: Settings) -> None:
+    :param applied: os-collect-config's own copy of the last snapshot, for when ours is lost.
+    """
+
+    def __init__(self, settings: Settings, applied: Path) -> None:
         self._settings = settings
+        self._applied = applied
         self._store = MetadataStore(settings.metadata_file)
         self._outbox = Outbox(settings.state_dir)
         self._connection: Connection | None = None
@@ -78,7 +83,7 @@ class Collector:
             self._poll(*login)
         elif self._pushed():
             self._last_read = time.time()
-        snapshot = self._store.load()
+        snapshot = self._stored()
         if snapshot is None:
             raise exc.ZaqarMetadataNotAvailable()
         pairs: list[tuple[str, Any]] = merger.merged_list_from_content(
@@ -163,7 +168,7 @@ class Collector:
         queue = connection.queue(queue_name)
         messages = queue.messages()
         if messages or (self._doubt and time.monotonic() >= self._ask_after):
-            stored = self._store.load()
+            stored = self._stored()
             bodies = [body for _, body in messages]
             snapshot, missing = combine(stored, bodies, self._outbox.is_finished)
             if snapshot is None:
@@ -200,6 +205,18 @@ class Collector:
             return
         self._ask_after = 0
         self._heat.reset()
+
+    def _stored(self) -> Snapshot | None:
+        """Return the stored snapshot; where that is lost, what os-collect-config last applied."""
+        snapshot = self._store.load()
+        if snapshot is None:
+            with contextlib.suppress(CorruptFileError):
+                cached = durable.read_json(self._applied)
+                if isinstance(cached, dict):
+                    self._store.save(cached, 0)
+                    self._doubt = True
+                    return cached
+        return snapshot
 
     def _known_until(self) -> float:
         """Return until when an earlier process knew all that Heat posted."""

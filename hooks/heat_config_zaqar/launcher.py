@@ -7,6 +7,7 @@ the `zaqar` source and how long the loop sleeps are ours.
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 from os_collect_config import collect
@@ -51,7 +52,7 @@ class _Keeper:
         if self._collector is None:
             # Upstream lets SIGPIPE end the process; a connection that broke is no reason to.
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            self._collector = Collector(self._settings)
+            self._collector = Collector(self._settings, Path(collect.CONF.cachedir) / "zaqar.json")
         return self._collector
 
     def sleep(self, seconds: float) -> None:

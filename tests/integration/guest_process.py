@@ -47,17 +47,33 @@ class GuestProcess:
         }
 
     @property
+    def one_time(self) -> list[str]:
+        """The arguments that make os-collect-config collect once and print it."""
+        conf = str(self.directory / "os-collect-config.conf")
+        return ["--config-file", conf, "--one-time", "zaqar"]
+
+    def set(self, **settings: str) -> None:
+        """Add settings, as TOML values."""
+        with (self.directory / "settings.toml").open("a") as file:
+            file.writelines(f"\n{name} = {value}" for name, value in settings.items())
+
+    @property
     def outbox(self) -> Outbox:
         """The guest's outbox."""
         return Outbox(self.settings.state_dir)
 
     def collect(self) -> dict[str, Any]:
         """Collect once, as `os-collect-config … zaqar` does; return the snapshot."""
-        command = ["--config-file", str(self.directory / "os-collect-config.conf"), "--one-time"]
-        done = self.run("heat-config-zaqar-collect", *command, "zaqar")
+        done = self.run("heat-config-zaqar-collect", *self.one_time)
         found: dict[str, Any] = json.loads(done.stdout)["zaqar"]
         (self.directory / "heat-config").write_text(json.dumps(found["deployments"]))
         return found
+
+    def collect_and_run(self, command: str, *collectors: str) -> subprocess.CompletedProcess[str]:
+        """Collect once and run the command if anything changed, as the service does."""
+        conf = str(self.directory / "os-collect-config.conf")
+        options = ["--config-file", conf, "--one-time", "--command", command]
+        return self.run("heat-config-zaqar-collect", *options, *(collectors or ("zaqar",)))
 
     def start_collecting(self, command: str) -> subprocess.Popen[bytes]:
         """Start os-collect-config as the service does, with a command of the test's.

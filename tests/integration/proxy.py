@@ -5,15 +5,20 @@ Invariant: it changes no byte; each fault is one that a network can show.
 
 import contextlib
 import socket
+import ssl
 import threading
 from typing import Self
 
 
 class Proxy:
-    """Forwards connections from a port of its own to another one on loopback."""
+    """Forwards connections from a port of its own to another one on loopback.
 
-    def __init__(self, target: int) -> None:
+    :param tls: speak TLS with the guest, and none with the service.
+    """
+
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
+        self._tls = tls
         self._server = socket.create_server(("127.0.0.1", 0))
         self._held = threading.Event()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -39,6 +44,8 @@ class Proxy:
             while True:
                 ours, _ = self._server.accept()
                 try:
+                    if self._tls:
+                        ours = self._tls.wrap_socket(ours, server_side=True)
                     theirs = socket.create_connection(("127.0.0.1", self._target))
                 except OSError:
                     ours.close()

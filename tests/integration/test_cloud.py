@@ -44,10 +44,22 @@ class Guest:
 
     def messages(self) -> list[dict[str, Any]]:
         answer = self._http.get(
-            f"{self._zaqar}/v2/queues/{self.queue}/messages", params={"limit": "20"}, timeout=10
+            f"{self._zaqar}/v2/queues/{self.queue}/messages",
+            params={"limit": "20", "echo": "true"},
+            timeout=10,
         )
         answer.raise_for_status()
         return [message["body"] for message in answer.json()["messages"]]
+
+    def empty(self) -> None:
+        """Take all messages out of the metadata queue."""
+        url = f"{self._zaqar}/v2/queues/{self.queue}/messages"
+        while True:
+            listing = self._http.get(url, params={"limit": "20", "echo": "true"}, timeout=10)
+            found = [each["id"] for each in listing.json()["messages"]]
+            if not found:
+                return
+            self._http.delete(url, params={"ids": found}, timeout=10)
 
     def wait_for_deployment(self) -> dict[str, Any]:
         deadline = time.monotonic() + DEADLINE_SECONDS

@@ -40,7 +40,7 @@ class Answers:
 
 def received(tmp_path: Path, answers: Answers, times: int = 1) -> list[str]:
     settings = Settings(state_dir=tmp_path)
-    collector = Collector(settings)
+    collector = Collector(settings, tmp_path / "zaqar.json")
     for _ in range(times):
         collector._receive(cast("Connection", answers), "q")
     stored = MetadataStore(settings.metadata_file).load()
