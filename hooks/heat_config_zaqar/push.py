@@ -28,6 +28,9 @@ from heat_config_zaqar.settings import Settings
 _PING_SECONDS = 15
 _PONG_SECONDS = 5
 _RECONNECT_CAP_SECONDS = 30
+# The server logs in one guest after the other, about two in a second. One that gives up early and
+# comes again only makes the queue longer; meanwhile the metadata queue is polled.
+_REPLY_SECONDS = 120
 # A connection that lasted this long was a good one: the next trouble is a new one.
 _GOOD_SECONDS = 10
 # A subscription lapses silently and cannot be prolonged (409): a new connection renews it. What a
@@ -93,7 +96,7 @@ class Listener:
         """
         socket = websocket.create_connection(
             address,
-            timeout=self._settings.request_timeout,
+            timeout=_REPLY_SECONDS,
             sslopt=_tls_options(tls_verification(self._settings, self._connection.credentials)),
             suppress_origin=True,
         )
@@ -127,7 +130,7 @@ class Listener:
         project = self._connection.credentials.project_id
         headers = {"Client-ID": self._client_id, "X-Project-ID": project, **more}
         socket.send(json.dumps({"action": action, "headers": headers, "body": body}))
-        deadline = time.monotonic() + self._settings.request_timeout
+        deadline = time.monotonic() + _REPLY_SECONDS
         while time.monotonic() < deadline:
             opcode, data = socket.recv_data(control_frame=True)
             if opcode == websocket.ABNF.OPCODE_CLOSE:
@@ -137,7 +140,7 @@ class Listener:
             if isinstance(request, dict) and request.get("action") == action:
                 _check(action, reply)
                 return
-        raise TemporaryError(f"no reply to {action} in {self._settings.request_timeout:g} s")
+        raise TemporaryError(f"no reply to {action} in {_REPLY_SECONDS} s")
 
     def _pass_on(self, socket: websocket.WebSocket, until: float) -> None:
         """Wake the collector for each notification, until the subscription is to be renewed."""
