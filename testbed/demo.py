@@ -160,8 +160,8 @@ def _completions(heat: Heat, deadline: float) -> dict[str, float]:
 
 
 def _records(guest: Container) -> dict[str, dict[str, Any]]:
-    shown = json.loads(guest.run("heat-config-zaqar", "status", "--json", check=True).stdout)
-    return {record["name"]: record for record in shown}
+    shown = json.loads(guest.run("heat-config-zaqar", "status", "--json").stdout)
+    return {record["name"]: record for record in shown["deployments"]}
 
 
 def _table(
@@ -177,7 +177,7 @@ def _table(
     for name, record in sorted(records.items(), key=lambda item: item[1]["started"]):
         times = (record["started"], record["finished"], record["settled"], ended[name])
         seconds = [f"{moment - booted:.1f} s" for moment in times]
-        lines.append((name, str(record["status code"]), *seconds, _output(stack, name)))
+        lines.append((name, str(record["status_code"]), *seconds, _output(stack, name)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
     return "\n".join(["", *rows, ""])

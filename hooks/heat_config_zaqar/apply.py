@@ -23,7 +23,7 @@ from heat_config_zaqar.signal_data import Body
 CONFIG_FILE = "/var/run/heat-config/heat-config"
 _CONFIG_VARIABLE = "HEAT_SHELL_CONFIG"
 # Their content is for os-apply-config; nothing runs them, and nobody waits for their signal.
-_GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", "os-apply-config")
+GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", "os-apply-config")
 
 _LOG = logging.getLogger("55-heat-config")
 
@@ -31,13 +31,17 @@ _LOG = logging.getLogger("55-heat-config")
 def main() -> int:
     """Run what `/var/run/heat-config/heat-config` lists; `HEAT_SHELL_CONFIG` names another file."""
     log_to_stderr()
-    path = Path(os.environ.get(_CONFIG_VARIABLE, CONFIG_FILE))
     try:
-        apply(read_deployments(path), settings.load())
+        apply(read_deployments(config_file()), settings.load())
     except (HeatConfigError, OSError) as error:
         _LOG.error("%s; os-collect-config will try again", error)
         return 1
     return 0
+
+
+def config_file() -> Path:
+    """Return the list of deployments that os-apply-config rendered."""
+    return Path(os.environ.get(_CONFIG_VARIABLE, CONFIG_FILE))
 
 
 def log_to_stderr() -> None:
@@ -88,7 +92,7 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry
     try:
         chosen = for_its_action(deployment)
         hook = hook_runner.find(chosen.group)
-        if hook is None and chosen.group in _GROUPS_WITHOUT_HOOK:
+        if hook is None and chosen.group in GROUPS_WITHOUT_HOOK:
             return None
         body = _run(chosen, hook, outbox, current)
     except InvalidMetadataError as error:
@@ -118,6 +122,11 @@ def _run(deployment: Deployment, hook: Path | None, outbox: Outbox, current: Set
     _LOG.info(
         "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
     )
+    return run_hook(deployment, hook, current)
+
+
+def run_hook(deployment: Deployment, hook: Path, current: Settings) -> Body:
+    """Run a hook to its end and return the result, which is recorded nowhere yet."""
     outcome = hook_runner.run(hook, deployment.document, current.hook_timeout)
     if outcome.problem:
         stderr = f"hook {deployment.group} {outcome.problem}\n{outcome.stderr}".rstrip()

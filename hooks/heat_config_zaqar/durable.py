@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
         raise CorruptFileError(f"{path} is not UTF-8: {error}") from error
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not JSON: {error}") from error
 
 
@@ -99,6 +99,21 @@ def locked(path: Path) -> Iterator[None]:
     with open(path, "a", opener=_private) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on `path`.
+
+    :raises OSError: the file cannot be read.
+    """
+    try:
+        with open(path) as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _private(path: str, flags: int) -> int:

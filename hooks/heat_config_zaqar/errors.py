@@ -21,6 +21,10 @@ class CorruptFileError(HeatConfigError):
     """A file of the state directory cannot be read back."""
 
 
+class RefusedError(HeatConfigError):
+    """What the operator asked for would do harm, or cannot be done now: nothing was changed."""
+
+
 class TemporaryError(HeatConfigError):
     """A service is away or overloaded: not carried out, but may succeed later."""
 

@@ -48,7 +48,8 @@ class MetadataStore:
         except CorruptFileError as error:
             _LOG.error("%s; moved to %s", error, durable.set_aside(self._path))
             return None
-        return stored.get("snapshot") if isinstance(stored, dict) else None
+        snapshot = stored.get("snapshot") if isinstance(stored, dict) else None
+        return snapshot if isinstance(snapshot, dict) else None
 
     def current_at(self) -> float | None:
         """Return when the stored snapshot was last known to be complete.
@@ -117,7 +118,8 @@ def combine(
 def deployments_of(snapshot: Snapshot) -> list[Deployment]:
     """Return the well-formed deployments of a snapshot; a malformed one costs no other."""
     found = []
-    for document in snapshot.get("deployments") or []:
+    listed = snapshot.get("deployments")
+    for document in listed if isinstance(listed, list) else []:
         try:
             found.append(parse_deployment(document))
         except InvalidMetadataError as error:

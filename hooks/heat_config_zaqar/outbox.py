@@ -161,8 +161,32 @@ class Outbox:
                     record = durable.read_json(path)
                 except CorruptFileError as error:
                     record = {"note": str(error)}
-                if isinstance(record, dict):
-                    yield str(state), {"id": path.stem, **record}
+                if not isinstance(record, dict):
+                    record = {"note": f"{path} is no record"}
+                yield str(state), {**record, "id": path.stem}
+
+    def settled(self, config_id: str) -> tuple[Settled, Entry] | None:
+        """Return where the entry of a signal that is done with lies, and the entry.
+
+        :raises CorruptFileError: it cannot be read.
+        :raises OSError: the state directory cannot be read.
+        """
+        for where in reversed(Settled):
+            path = self._path(where, config_id)
+            if path.exists():
+                try:
+                    return where, _entry_of(durable.read_json(path))
+                except (TypeError, AttributeError, KeyError, ValueError) as error:
+                    raise CorruptFileError(f"{path} is no result: {error}") from error
+        return None
+
+    def redeem(self, entry: Entry, note: str) -> None:
+        """Turn a signal that was given up into a delivered one, since it was sent after all.
+
+        :raises OSError: the state directory cannot be written.
+        """
+        self.settle(entry, Settled.DELIVERED, note)
+        durable.remove(self._path(Settled.FAILED, entry.id))
 
     def _load(self, path: Path) -> Entry | None:
         if any(self._path(state, path.stem).exists() for state in Settled):
@@ -172,11 +196,7 @@ class Outbox:
             document = durable.read_json(path)
             if document is None and not path.exists():
                 return None
-            login = document.pop("credentials")
-            return Entry(
-                **{**document, "transport": Transport(document["transport"])},
-                credentials=Credentials(**login) if login else None,
-            )
+            return _entry_of(document)
         except (CorruptFileError, TypeError, AttributeError, KeyError, ValueError) as error:
             aside = durable.set_aside(path)
             _LOG.error(
@@ -192,3 +212,11 @@ class Outbox:
 
     def _path(self, state: str, config_id: str) -> Path:
         return self._root / state / f"{config_id}.json"
+
+
+def _entry_of(document: Any) -> Entry:
+    login = document.pop("credentials")
+    return Entry(
+        **{**document, "transport": Transport(document["transport"])},
+        credentials=Credentials(**login) if login else None,
+    )

@@ -77,6 +77,35 @@ start_root() {
     return 1
 }
 
+# install_in_root : the element in a copy of this machine, by every phase that runs there.
+install_in_root() {
+    dib_environment
+    if ! unshare --mount true; then
+        skip "takes the right to make a mount namespace (root)"
+    fi
+    local hooks="$BATS_FILE_TMPDIR/hooks"
+    merge "$hooks" heat-config-zaqar debian-minimal > /dev/null
+    "$hooks/root.d/00-os-collect-config-zaqar-check"
+    "$hooks/extra-data.d/60-os-collect-config-zaqar-stage"
+    start_root "$hooks"
+    in_root rm -rf /opt/heat-config-zaqar /var/lib/heat-config /var/lib/heat-cfntools \
+        /var/lib/os-collect-config /var/lib/heat-config-zaqar /etc/os-collect-config.conf
+    for script in install.d/20-install-init-scripts install.d/55-os-collect-config-zaqar-venv \
+        install.d/60-os-collect-config-zaqar-trees post-install.d/60-heat-config-zaqar \
+        post-install.d/60-os-collect-config-zaqar-config; do
+        in_root "/tmp/in_target.d/$script" > "$BATS_FILE_TMPDIR/phase.log" 2>&1 || {
+            cat "$BATS_FILE_TMPDIR/phase.log" >&2
+            return 1
+        }
+    done
+}
+
+# apply METADATA : os-apply-config as os-collect-config would have it called.
+apply() {
+    in_root sh -c 'cat > /tmp/metadata.json' <<< "$1"
+    in_root env OS_CONFIG_FILES=/tmp/metadata.json os-apply-config
+}
+
 stop_root() {
     if [ -e "$BATS_FILE_TMPDIR/root.pid" ]; then
         kill "$(cat "$BATS_FILE_TMPDIR/root.pid")" || true

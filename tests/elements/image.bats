@@ -8,36 +8,12 @@ SCRIPTS=/usr/libexec/os-refresh-config
 BIN=/opt/heat-config-zaqar/bin
 
 setup_file() {
-    dib_environment
-    if ! unshare --mount true; then
-        skip "takes the right to make a mount namespace (root)"
-    fi
-    local hooks="$BATS_FILE_TMPDIR/hooks"
-    merge "$hooks" heat-config-zaqar debian-minimal > /dev/null
     export DIB_HEAT_CONFIG_ZAQAR_MAX_ATTEMPTS=7
-    "$hooks/root.d/00-os-collect-config-zaqar-check"
-    "$hooks/extra-data.d/60-os-collect-config-zaqar-stage"
-    start_root "$hooks"
-    in_root rm -rf /opt/heat-config-zaqar /var/lib/heat-config /var/lib/heat-cfntools \
-        /var/lib/os-collect-config /etc/os-collect-config.conf
-    for script in install.d/20-install-init-scripts install.d/55-os-collect-config-zaqar-venv \
-        install.d/60-os-collect-config-zaqar-trees post-install.d/60-heat-config-zaqar \
-        post-install.d/60-os-collect-config-zaqar-config; do
-        in_root "/tmp/in_target.d/$script" > "$BATS_FILE_TMPDIR/phase.log" 2>&1 || {
-            cat "$BATS_FILE_TMPDIR/phase.log" >&2
-            return 1
-        }
-    done
+    install_in_root
 }
 
 teardown_file() {
     stop_root
-}
-
-# apply METADATA : os-apply-config as os-collect-config would have it called.
-apply() {
-    in_root sh -c 'cat > /tmp/metadata.json' <<< "$1"
-    in_root env OS_CONFIG_FILES=/tmp/metadata.json os-apply-config
 }
 
 mode_of() {

@@ -91,8 +91,10 @@ def test_status_lists_each_deployment_for_people_and_for_machines(
     rows: list[dict[str, object]] = []
 
     def delivered() -> bool:
-        rows[:] = json.loads(guest.run("heat-config-zaqar", "status", "--json").stdout)
-        return bool(rows) and rows[0]["state"] == "delivered"
+        rows[:] = json.loads(guest.run("heat-config-zaqar", "status", "--json").stdout)[
+            "deployments"
+        ]
+        return bool(rows) and rows[0]["signal"] == "delivered"
 
     wait_for(delivered, 60, "the delivery is not recorded")
     assert [row["group"] for row in rows] == ["script"]
