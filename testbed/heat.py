@@ -161,6 +161,10 @@ class Heat:
             return self.wait_for(name, ["UPDATE_COMPLETE"], timeout)
         return self.stack(name)
 
+    def suspend_stack(self, name: str) -> None:
+        """Begin to suspend a stack."""
+        self._api.post(f"{self._path(name)}/actions", json={"suspend": None})
+
     def delete_stack(self, name: str, wait: bool = True, timeout: float = 300.0) -> None:
         """Delete a stack, if there is one; by default wait until it is gone.
 

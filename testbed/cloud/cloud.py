@@ -7,7 +7,7 @@ of an earlier call. One call at a time changes a cloud; others wait for it.
 import fcntl
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -25,17 +25,23 @@ Progress = Callable[[str], None]
 class Cloud:
     """Keystone, Zaqar, Heat and their stores, below `directory` and on 127.0.0.1.
 
-    `token_lifetime` is the life of a Keystone token in seconds; a change takes effect at the
-    next `up`. `venv` is where the Python services are installed, beside `directory` by default.
+    `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
+    of heat.conf's section DEFAULT; a change of them takes effect at the next `up`. `venv` is where
+    the Python services are installed, beside `directory` by default.
     """
 
     def __init__(
-        self, directory: Path, token_lifetime: int = 3600, venv: Path | None = None
+        self,
+        directory: Path,
+        token_lifetime: int = 3600,
+        venv: Path | None = None,
+        heat_options: Mapping[str, object] | None = None,
     ) -> None:
         """Describe a cloud; nothing is read, written or started yet."""
         directory = directory.absolute()
         self.layout = Layout(directory, venv or directory.with_name(f"{directory.name}-venv"))
         self._token_lifetime = token_lifetime
+        self._heat_options = heat_options or {}
 
     @property
     def auth_url(self) -> str:
@@ -65,6 +71,13 @@ class Cloud:
         A guest that is told this region finds there what a test put between it and a service.
         """
         identity.add_region(self._secrets, region, endpoints)
+
+    def changed_catalog(self, endpoints: Mapping[str, str | None]) -> AbstractContextManager[None]:
+        """Change the catalog meanwhile; tokens that were made before keep the one they have.
+
+        `endpoints` are URLs by service type, or None for a service that shall not be there.
+        """
+        return identity.changed_catalog(self._secrets, endpoints)
 
     def install(self, progress: Progress) -> None:
         """Install the services, which takes a package index; `up` then takes no network.
@@ -138,7 +151,9 @@ class Cloud:
         return [EPMD, service] if service == "rabbitmq" else [service]
 
     def _launch(self, progress: Progress) -> Launch:
-        files = configuration.files(self.layout, self._secrets, self._token_lifetime)
+        files = configuration.files(
+            self.layout, self._secrets, self._token_lifetime, self._heat_options
+        )
         return Launch(self.layout, files, progress)
 
     def _stop(self, name: str) -> None:

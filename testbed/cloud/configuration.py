@@ -13,18 +13,23 @@ from testbed.cloud.layout import HOST, PORTS, REGION, Layout, http_url
 Sections = Mapping[str, Mapping[str, object]]
 
 DATABASES = ("keystone", "heat")
+_SERVICE_PROJECT = {"project_name": "service", "project_domain_id": "default"}
 _ZAQAR_STORES = {"message_store": "redis", "management_store": "redis"}
 
 
 def files(
-    layout: Layout, secrets: Mapping[str, str], token_lifetime: int
+    layout: Layout,
+    secrets: Mapping[str, str],
+    token_lifetime: int,
+    heat_options: Mapping[str, object],
 ) -> dict[str, dict[Path, str]]:
     """Return each service's configuration files: their texts by path.
 
-    `token_lifetime` is the life of a Keystone token in seconds.
+    `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
+    of heat.conf's section DEFAULT.
     """
     zaqar = _zaqar(secrets)
-    heat = {layout.home / ".heat" / "heat.conf": _ini(_heat(layout, secrets))}
+    heat = {layout.home / ".heat" / "heat.conf": _ini(_heat(layout, secrets, heat_options))}
     return {
         "mariadb": {
             layout.etc / "mariadb.cnf": _mariadb(layout),
@@ -141,8 +146,7 @@ def _service_user(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
 def _token_check(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
     return _service_user(name, secrets) | {
         "www_authenticate_uri": f"{http_url('keystone')}/v3",
-        "project_name": "service",
-        "project_domain_id": "default",
+        **_SERVICE_PROJECT,
         "region_name": REGION,
     }
 
@@ -186,7 +190,9 @@ def _zaqar_websocket() -> Sections:
     }
 
 
-def _heat(layout: Layout, secrets: Mapping[str, str]) -> Sections:
+def _heat(
+    layout: Layout, secrets: Mapping[str, str], heat_options: Mapping[str, object]
+) -> Sections:
     shipped = layout.venv / "etc" / "heat"
     rabbit = f"cloud:{secrets['rabbitmq']}@{HOST}:{PORTS['rabbitmq']}"
     return {
@@ -199,9 +205,9 @@ def _heat(layout: Layout, secrets: Mapping[str, str]) -> Sections:
             "stack_domain_admin_password": secrets["heat_domain_admin"],
             "auth_encryption_key": secrets["auth_encryption_key"],
             "heat_metadata_server_url": http_url("heat-api-cfn"),
-            "heat_waitcondition_server_url": f"{http_url('heat-api-cfn')}/v1/waitcondition",
             "environment_dir": shipped / "environment.d",
             "template_dir": shipped / "templates",
+            **heat_options,
         },
         "paste_deploy": {"api_paste_config": shipped / "api-paste.ini"},
         "database": _database("heat", secrets),
@@ -209,5 +215,8 @@ def _heat(layout: Layout, secrets: Mapping[str, str]) -> Sections:
         "trustee": _service_user("heat", secrets),
         # Heat discovers the address of its guests' `auth_url` here: it becomes …/v3/.
         "clients_keystone": {"auth_uri": http_url("keystone")},
-        "ec2authtoken": {"auth_uri": f"{http_url('keystone')}/v3"},
+        # Heat's CFN API logs in to have a signature checked, and appends /v3/ec2tokens.
+        "ec2authtoken": _service_user("heat", secrets)
+        | _SERVICE_PROJECT
+        | {"endpoint_override": http_url("keystone")},
     }

@@ -3,7 +3,8 @@
 Invariant: everything here may run again on a Keystone that already knows some or all of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import requests
 from keystoneauth1.adapter import Adapter
@@ -77,6 +78,29 @@ def add_region(secrets: Mapping[str, str], region: str, endpoints: Mapping[str, 
         _catalog_entry(keystone, service_type, _CATALOG[service_type][0], url, region)
 
 
+@contextmanager
+def changed_catalog(
+    secrets: Mapping[str, str], endpoints: Mapping[str, str | None]
+) -> Iterator[None]:
+    """Put endpoints into the catalog, or take them out where the URL is None, until it is left.
+
+    Raises keystoneauth1's ClientException where Keystone refuses or is away.
+    """
+    keystone = _administrator(secrets)
+    with ExitStack() as ends:
+        for service_type, url in endpoints.items():
+            query = {"type": service_type}
+            known = keystone.get("/services", params=query).json()["services"]
+            if url is None:
+                path = f"/services/{known[0]['id']}"
+                keystone.patch(path, json={"service": {"enabled": False}})
+                ends.callback(keystone.patch, path, json={"service": {"enabled": True}})
+            else:
+                service = _catalog_entry(keystone, service_type, service_type, url, REGION)
+                ends.callback(keystone.delete, f"/services/{service}")
+        yield
+
+
 def _administrator(secrets: Mapping[str, str]) -> Adapter:
     return Adapter(
         session("admin", secrets["admin"], "admin"),
@@ -85,13 +109,14 @@ def _administrator(secrets: Mapping[str, str]) -> Adapter:
     )
 
 
-def _catalog_entry(keystone: Adapter, service_type: str, name: str, url: str, region: str) -> None:
+def _catalog_entry(keystone: Adapter, service_type: str, name: str, url: str, region: str) -> str:
     service = _ensure(keystone, "service", {"name": name, "type": service_type})
     # Keystone takes any number of equal endpoints, so look before adding one.
     query = {"service_id": service, "region_id": region}
     if not keystone.get("/endpoints", params=query).json()["endpoints"]:
         body = {"service_id": service, "interface": "public", "region_id": region, "url": url}
         keystone.post("/endpoints", json={"endpoint": body})
+    return service
 
 
 def _user(keystone: Adapter, name: str, password: str, domain: str) -> str:
