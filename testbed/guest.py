@@ -24,6 +24,7 @@ _NSPAWN = (
     *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"),
     *("--machine=guest", "--resolv-conf=off", "--link-journal=no"),
 )
+_REBOOT_CODE = 133  # of systemd-nspawn with --keep-unit, for whoever keeps the unit
 _QEMU_HOST = "10.0.2.2"  # where QEMU's user networking shows the host's loopback
 _FORWARDED = ("keystone", "zaqar", "zaqar-websocket", "heat-api", "heat-api-cfn")
 
@@ -149,6 +150,18 @@ class Container:
             check=check,
             timeout=60,
         )
+
+    def await_reboot(self) -> None:
+        """Wait until the guest goes down to reboot, within a minute, and boot it again.
+
+        :raises GuestError: it does not go down, or powers off instead.
+        """
+        process = self._process
+        assert process is not None
+        wait_for(lambda: process.poll() is not None, 60, "the guest does not go down", self.console)
+        if process.returncode != _REBOOT_CODE:
+            raise GuestError(f"the guest ended with {process.returncode}, not to reboot")
+        self.boot()
 
     def kill(self) -> None:
         """Pull the plug."""

@@ -51,11 +51,12 @@ class Resource:
 class Script:
     """One deployment: what the guest runs, with which inputs, and which outputs it names.
 
-    `inputs` are values by name, `actions` the stack actions it runs at (Heat's default: CREATE
-    and UPDATE), `options` the config's options for its hook.
+    `text` is a map for a structured config, `inputs` are values by name, `actions` the stack
+    actions it runs at (Heat's default: CREATE and UPDATE), `options` the config's options for
+    its hook.
     """
 
-    text: str
+    text: str | Mapping[str, Any]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     outputs: Collection[str] = ()
     group: str = "script"
@@ -99,7 +100,7 @@ def _config(script: Script) -> dict[str, Any]:
         "outputs": [{"name": name} for name in script.outputs],
         "options": dict(script.options),
     }
-    return {"type": "OS::Heat::SoftwareConfig", "properties": properties}
+    return {"type": f"OS::Heat::{_kind(script)}Config", "properties": properties}
 
 
 def _deployment(name: str, script: Script) -> dict[str, Any]:
@@ -112,7 +113,11 @@ def _deployment(name: str, script: Script) -> dict[str, Any]:
     }
     if script.actions:
         properties["actions"] = list(script.actions)
-    return {"type": "OS::Heat::SoftwareDeployment", "properties": properties}
+    return {"type": f"OS::Heat::{_kind(script)}Deployment", "properties": properties}
+
+
+def _kind(script: Script) -> str:
+    return "Software" if isinstance(script.text, str) else "Structured"
 
 
 class Heat:
@@ -216,6 +221,10 @@ class Heat:
         """Return the status of each resource of a stack, by name."""
         shown = self._api.get(f"{self._path(stack)}/resources").json()["resources"]
         return {item["resource_name"]: item["resource_status"] for item in shown}
+
+    def signal(self, stack: str, resource: str, body: Mapping[str, Any]) -> None:
+        """Signal a resource, as an operator may in place of a guest."""
+        self._api.post(f"{self._path(stack)}/resources/{resource}/signal", json=dict(body))
 
     def server_metadata(self, stack_name: str, resource_name: str = SERVER) -> dict[str, Any]:
         """Return a server's metadata, which the operator gives a guest as its cfn-init-data.

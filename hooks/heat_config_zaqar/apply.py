@@ -1,8 +1,9 @@
 """55-heat-config: runs the deployments of the metadata, in order, and signals each result.
 
 Invariant: each deployment that can be identified ends in exactly one result; no deployment's
-trouble stops another; a failing hook is a result. The exit code is non-zero only where a result
-could not be made durable: os-collect-config then does not commit and tries again.
+trouble stops another; a failing hook is a result; two hooks never run at the same time. The exit
+code is non-zero only where a result could not be made durable or a reboot is due:
+os-collect-config then does not commit, and tries again or after the reboot.
 """
 
 import logging
@@ -15,8 +16,15 @@ from typing import Any
 from heat_config_zaqar import durable, hook_runner, settings, signal_data
 from heat_config_zaqar.deliver import Delivery
 from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
-from heat_config_zaqar.errors import CorruptFileError, HeatConfigError, InvalidMetadataError
-from heat_config_zaqar.outbox import Entry, Outbox
+from heat_config_zaqar.errors import (
+    CorruptFileError,
+    HeatConfigError,
+    InvalidMetadataError,
+    RebootDueError,
+)
+from heat_config_zaqar.hook_runner import Outcome
+from heat_config_zaqar.outbox import Entry, Outbox, Run
+from heat_config_zaqar.processes import end_session, identify
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_data import Body
 
@@ -24,6 +32,9 @@ CONFIG_FILE = "/var/run/heat-config/heat-config"
 _CONFIG_VARIABLE = "HEAT_SHELL_CONFIG"
 # Their content is for os-apply-config; nothing runs them, and nobody waits for their signal.
 GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", "os-apply-config")
+# A hook that asks for one more is not going to stop.
+_MOST_REBOOTS = 5
+_REBOOTS_VARIABLE = "HEAT_CONFIG_REBOOTS"
 
 _LOG = logging.getLogger("55-heat-config")
 
@@ -33,6 +44,9 @@ def main() -> int:
     log_to_stderr()
     try:
         apply(read_deployments(config_file()), settings.load())
+    except RebootDueError as due:
+        _LOG.warning("%s", due)
+        return 1
     except (HeatConfigError, OSError) as error:
         _LOG.error("%s; os-collect-config will try again", error)
         return 1
@@ -72,18 +86,37 @@ def read_deployments(path: Path) -> list[Deployment]:
 def apply(deployments: list[Deployment], current: Settings) -> None:
     """Run each deployment that has no result, and deliver what waits.
 
+    :raises RebootDueError: a hook asked for a reboot; what comes after it waits for that.
     :raises OSError: a result could not be made durable.
+    :raises TemporaryError: a hook of a run before cannot be ended.
     """
     outbox = Outbox(current.state_dir)
     with durable.locked(current.state_dir / "apply.lock"):
+        _end_orphans(outbox)
         delivery = Delivery(outbox, current)
         delivery.supersede(deployments)
-        for deployment in deployments:
+        # While a reboot is due nothing may start: it comes first, and ends this run.
+        for deployment in sorted(
+            deployments, key=lambda item: not outbox.run_of(item.id).reboot_due
+        ):
             if not outbox.is_finished(deployment.id):
                 entry = _execute(deployment, outbox, current)
                 if entry is not None:
                     delivery.deliver(entry.id)
         delivery.deliver_all()
+        outbox.prune()
+
+
+def _end_orphans(outbox: Outbox) -> None:
+    """End the hooks that go on although the 55-heat-config that started them is gone."""
+    for config_id, run in outbox.unfinished():
+        if run.hook is not None and end_session(run.hook):
+            _LOG.warning(
+                "deployment %s: its hook, process %d, went on after 55-heat-config had been "
+                "killed: ended",
+                config_id,
+                run.hook.pid,
+            )
 
 
 def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry | None:
@@ -104,7 +137,7 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry
         body.get(signal_data.STATUS_CODE),
         time.time() - started,
     )
-    entry = entry_for(deployment, body, outbox.attempts(deployment.id), started)
+    entry = entry_for(deployment, body, outbox.run_of(deployment.id).attempts, started)
     outbox.finish(entry)
     return entry
 
@@ -112,27 +145,79 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry
 def _run(deployment: Deployment, hook: Path | None, outbox: Outbox, current: Settings) -> Body:
     if hook is None:
         return signal_data.failure(f"no hook for group {deployment.group!r} in this image")
-    attempts = outbox.attempts(deployment.id)
-    if attempts >= current.max_attempts:
+    run = outbox.run_of(deployment.id)
+    if run.reboot_due:
+        return _reboot(deployment)
+    if run.interruptions >= current.max_attempts:
         return signal_data.failure(
-            f"hook {deployment.group} was interrupted {attempts} times, by a crash or a reboot; "
-            "not tried again"
+            f"hook {deployment.group} was interrupted {run.interruptions} times, by a crash or a "
+            "reboot; not tried again"
         )
-    attempt = outbox.begin(deployment.id, deployment.name, deployment.group)
-    _LOG.info(
-        "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
-    )
-    return run_hook(deployment, hook, current)
+    outcome = _run_hook(deployment, hook, run, outbox, current)
+    if outcome.returncode == hook_runner.REBOOT_CODE:
+        if run.reboots < _MOST_REBOOTS:
+            outbox.ask_reboot(deployment.id)
+            return _reboot(deployment)
+        problem = f"asked for a reboot again after {run.reboots}"
+        return signal_data.failure(f"hook {deployment.group} {problem}", outcome.returncode)
+    return _body_of(deployment, outcome)
 
 
 def run_hook(deployment: Deployment, hook: Path, current: Settings) -> Body:
-    """Run a hook to its end and return the result, which is recorded nowhere yet."""
-    outcome = hook_runner.run(hook, deployment.document, current.hook_timeout)
+    """Run a hook to its end and return the result, which is recorded nowhere.
+
+    Its wish for a reboot is a failure: nothing would run it again afterwards.
+    """
+    timeout = _timeout(deployment, current)
+    environment = {_REBOOTS_VARIABLE: "0"}
+    outcome = hook_runner.run(hook, deployment.document, timeout, lambda _: None, environment)
+    return _body_of(deployment, outcome)
+
+
+def _timeout(deployment: Deployment, current: Settings) -> float:
+    return current.hook_timeout if deployment.timeout is None else deployment.timeout
+
+
+def _body_of(deployment: Deployment, outcome: Outcome) -> Body:
     if outcome.problem:
         stderr = f"hook {deployment.group} {outcome.problem}\n{outcome.stderr}".rstrip()
         return signal_data.failure(stderr, outcome.returncode or 1)
     return signal_data.from_hook(
         deployment.group, outcome.stdout, outcome.stderr, outcome.returncode
+    )
+
+
+def _run_hook(
+    deployment: Deployment, hook: Path, run: Run, outbox: Outbox, current: Settings
+) -> Outcome:
+    timeout = _timeout(deployment, current)
+
+    def record(pid: int) -> None:
+        attempt = outbox.begin(deployment.id, deployment.name, deployment.group, identify(pid))
+        _LOG.info(
+            "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
+        )
+
+    return hook_runner.run(
+        hook,
+        deployment.document,
+        timeout,
+        record,
+        {_REBOOTS_VARIABLE: str(run.reboots)},
+    )
+
+
+def _reboot(deployment: Deployment) -> Body:
+    """Reboot the machine; return the result only where it refuses.
+
+    :raises RebootDueError: it is going to.
+    """
+    problem = hook_runner.reboot()
+    if problem:
+        return signal_data.failure(f"hook {deployment.group} asked for a reboot: {problem}")
+    raise RebootDueError(
+        f"deployment {deployment.id} ({deployment.name}): its hook {deployment.group} asked for a "
+        "reboot, and runs again after it"
     )
 
 

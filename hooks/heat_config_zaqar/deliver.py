@@ -202,9 +202,11 @@ def _is_ours(entry: Entry, body: object) -> bool:
 
 
 def _target(item: Deployment) -> tuple[str, ...]:
-    names = ("deploy_queue_id", "deploy_stack_id", "deploy_resource_name")
-    return tuple(item.text_input(name) for name in names)
+    """Return whose signal it is: of a resource, which Heat may replace with a new queue."""
+    resource = (item.text_input("deploy_stack_id"), item.text_input("deploy_resource_name"))
+    return resource if all(resource) else (item.text_input("deploy_queue_id"),)
 
 
 def _target_of(entry: Entry) -> tuple[str, ...]:
-    return (entry.queue, entry.stack_id, entry.resource_name)
+    resource = (entry.stack_id, entry.resource_name)
+    return resource if all(resource) else (entry.queue,)

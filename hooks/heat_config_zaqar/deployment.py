@@ -7,6 +7,7 @@ Invariant: what leaves here is well-formed; an id can serve as a file name.
 
 import dataclasses
 import enum
+import math
 import re
 from typing import Any
 
@@ -18,6 +19,8 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SAFE_NAME = re.compile(r"[^/\0.][^/\0]{0,199}")
 # python-zaqarclient and Zaqar accept these characters in the name of a queue.
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Ten years: more than a process can wait for would be an error when it is too late to say so.
+_MOST_SECONDS = 10 * 365 * 86400
 
 
 class Transport(enum.StrEnum):
@@ -105,6 +108,28 @@ class Deployment:
         if self.input("deploy_queue_id"):
             return Transport.ZAQAR
         return Transport.HEAT if self.input("deploy_auth_url") else Transport.NONE
+
+    @property
+    def timeout(self) -> float | None:
+        """The input `deploy_timeout`: seconds that the hook may take, 0 for no limit.
+
+        None where there is no such input, or it has no value.
+
+        :raises InvalidMetadataError: it is not a number of seconds.
+        """
+        value = self.input("deploy_timeout")
+        # A String input without a value has become "None", see `parse_deployment`.
+        if value in (None, "", "None"):
+            return None
+        try:
+            seconds = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not 0 <= seconds <= _MOST_SECONDS:
+            raise InvalidMetadataError(
+                f"deployment {self.id}: deploy_timeout is not a number of seconds: {_shown(value)}"
+            )
+        return seconds
 
     @property
     def credentials(self) -> Credentials:

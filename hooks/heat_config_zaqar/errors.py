@@ -25,6 +25,10 @@ class RefusedError(HeatConfigError):
     """What the operator asked for would do harm, or cannot be done now: nothing was changed."""
 
 
+class RebootDueError(HeatConfigError):
+    """A hook asked for a reboot: nothing more is to be started before it."""
+
+
 class TemporaryError(HeatConfigError):
     """A service is away or overloaded: not carried out, but may succeed later."""
 

@@ -2,8 +2,9 @@
 
 A hook reads the deployment as JSON on its standard input, logs to its standard error and prints
 a map of outputs as JSON.
-Invariant: a hook cannot block for ever where it has a timeout, nor fill the memory; whatever it
-does ends in an `Outcome`. Nothing here knows Heat, the state directory or the network.
+Invariant: a hook does nothing before its caller has recorded its process; it cannot block for ever
+where it has a timeout, nor fill the memory; whatever it does ends in an `Outcome`. Nothing here
+knows Heat, the state directory or the network.
 """
 
 import contextlib
@@ -14,15 +15,23 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 # Upstream's order.
 _HOOK_DIRECTORIES = ("/usr/libexec/heat-config/hooks", "/var/lib/heat-config/hooks")
 _HOOKS_VARIABLE = "HEAT_CONFIG_HOOKS"
+# A hook that exits with it wants the machine rebooted, and to be run again after that.
+REBOOT_CODE = 194
+_REBOOT_COMMAND = ("systemctl", "reboot")
+_REBOOT_SECONDS = 60
 _MOST_OUTPUT_BYTES = 64 * 1024 * 1024
 _KEPT_LOG_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
+# Becomes the hook when it reads a line: the first that we write to its standard input. If we die
+# before, it reads the end instead. `read` takes no byte more than the line from a pipe.
+_GATE = ("/bin/sh", "-c", 'read -r _ && exec "$0"')
 
 
 class Outcome(NamedTuple):
@@ -49,26 +58,42 @@ def find(group: str) -> Path | None:
     return None
 
 
-def run(hook: Path, document: dict[str, Any], timeout: float) -> Outcome:
+def run(
+    hook: Path,
+    document: dict[str, Any],
+    timeout: float,
+    on_start: Callable[[int], None],
+    environment: Mapping[str, str],
+) -> Outcome:
     """Run a hook to its end; what it logs is passed on to our standard error as it comes.
 
     :param document: the deployment, for the hook's standard input.
     :param timeout: seconds until the hook and all that it started is killed; 0 for none.
+    :param on_start: called with the hook's pid, which is also its session's, before the hook does
+        anything; where it raises, the hook never does.
+    :param environment: variables beside our own.
+    :raises: what `on_start` raises.
     """
+    if not os.access(hook, os.X_OK):
+        return Outcome(b"", "", 1, f"cannot be started: {hook} is not executable")
+    process = subprocess.Popen(
+        [*_GATE, hook],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, **environment},
+    )
+    assert process.stdin and process.stdout and process.stderr
     try:
-        process = subprocess.Popen(
-            [hook],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return Outcome(b"", "", 1, f"cannot be started: {error.strerror}")
+        on_start(process.pid)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
     output: deque[bytes] = deque()
     log: deque[bytes] = deque()
-    assert process.stdin and process.stdout and process.stderr
-    text = json.dumps(document).encode()
+    text = b"\n" + json.dumps(document).encode()
     threads = [
         threading.Thread(target=_feed, args=(process.stdin, text), daemon=True),
         threading.Thread(target=_keep_start, args=(process.stdout, output), daemon=True),
@@ -79,6 +104,17 @@ def run(hook: Path, document: dict[str, Any], timeout: float) -> Outcome:
     problem = _wait(process, threads, timeout)
     stderr = b"".join(log)[-_KEPT_LOG_BYTES:].decode("utf-8", "replace")
     return Outcome(b"".join(output), stderr, process.returncode, problem)
+
+
+def reboot() -> str:
+    """Ask the machine to reboot; return why it will not, empty where it does."""
+    try:
+        done = subprocess.run(
+            _REBOOT_COMMAND, capture_output=True, text=True, check=False, timeout=_REBOOT_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
 
 
 def _wait(process: subprocess.Popen[bytes], threads: list[threading.Thread], limit: float) -> str:

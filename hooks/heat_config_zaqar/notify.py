@@ -53,7 +53,7 @@ def notify(config: Path, signal: str) -> None:
     if not isinstance(body, dict):
         raise InvalidMetadataError("the signal is not a map of outputs")
     outbox = Outbox(current.state_dir)
-    entry = entry_for(deployment, body, outbox.attempts(deployment.id), time.time())
+    entry = entry_for(deployment, body, outbox.run_of(deployment.id).attempts, time.time())
     outbox.finish(entry)
     Delivery(outbox, current).deliver(entry.id)
 

@@ -5,25 +5,30 @@
 A state is a directory, an entry a file `ID.json` in it. `finish` makes result and outbox entry
 durable in one rename. An entry in a later directory overrules one in an earlier directory, so a
 crash between "write the new" and "remove the old" changes nothing.
+`prune` keeps the newest ten entries of each deployment resource that are out of the outbox. Heat
+lists one config of a resource, its newest, so what goes can never be asked for again.
 Invariant: a deployment that has an entry beyond running/ is never run again; an entry leaves
 outbox/ only by `settle`. Credentials live in outbox/ alone. To add a state, add it to `Settled`.
 """
 
+import contextlib
 import dataclasses
 import enum
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from heat_config_zaqar import durable
 from heat_config_zaqar.deployment import Credentials, Transport
 from heat_config_zaqar.errors import CorruptFileError
+from heat_config_zaqar.processes import Identity, boot_id
 from heat_config_zaqar.signal_data import Body
 
 _RUNNING = "running"
 _PENDING = "outbox"
+_KEPT_PER_RESOURCE = 10
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +39,27 @@ class Settled(enum.StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of a deployment that has no result yet.
+
+    :ivar attempts: how often its hook was started.
+    :ivar reboots: how often the hook asked for a reboot, and so was not interrupted.
+    :ivar reboot_due: it asked for one, and the machine was not rebooted since.
+    :ivar hook: the last hook that was started.
+    """
+
+    attempts: int = 0
+    reboots: int = 0
+    reboot_due: bool = False
+    hook: Identity | None = None
+
+    @property
+    def interruptions(self) -> int:
+        """How often a crash or a reboot that it did not ask for ended the hook."""
+        return self.attempts - self.reboots
 
 
 @dataclasses.dataclass
@@ -74,8 +100,8 @@ class Outbox:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def attempts(self, config_id: str) -> int:
-        """Return how often a hook was started for this deployment without finishing.
+    def run_of(self, config_id: str) -> Run:
+        """Return what is known of a deployment without a result.
 
         A record that cannot be read counts as one attempt.
 
@@ -83,20 +109,52 @@ class Outbox:
         """
         try:
             record = durable.read_json(self._path(_RUNNING, config_id))
-        except CorruptFileError:
-            return 1
-        attempts = record.get("attempts") if isinstance(record, dict) else None
-        return attempts if isinstance(attempts, int) else 0
+            if record is None:
+                return Run()
+            hook = Identity(record["boot"], record["pid"], record["pid_started"])
+            due = record["reboot_due"] and hook.boot == boot_id()
+            return Run(int(record["attempts"]), int(record["reboots"]), due, hook)
+        except (CorruptFileError, TypeError, KeyError, ValueError):
+            return Run(attempts=1)
 
-    def begin(self, config_id: str, name: str, group: str) -> int:
+    def unfinished(self) -> Iterator[tuple[str, Run]]:
+        """Yield the config id and the run of each deployment that was begun and has no result.
+
+        :raises OSError: the state directory cannot be read.
+        """
+        for path in self._files(_RUNNING):
+            if not self.is_finished(path.stem):
+                yield path.stem, self.run_of(path.stem)
+
+    def begin(self, config_id: str, name: str, group: str, hook: Identity) -> int:
         """Record that a hook is about to start; return the number of this attempt, from 1.
 
         :raises OSError: the state directory cannot be written.
         """
-        attempts = self.attempts(config_id) + 1
-        record = {"attempts": attempts, "started": time.time(), "name": name, "group": group}
+        run = self.run_of(config_id)
+        record = {
+            "name": name,
+            "group": group,
+            "started": time.time(),
+            "attempts": run.attempts + 1,
+            "reboots": run.reboots,
+            "reboot_due": False,
+            "boot": hook.boot,
+            "pid": hook.pid,
+            "pid_started": hook.started,
+        }
         durable.write_json(self._path(_RUNNING, config_id), record)
-        return attempts
+        return run.attempts + 1
+
+    def ask_reboot(self, config_id: str) -> None:
+        """Record that the hook that was begun wants a reboot, and to be run again after it.
+
+        :raises CorruptFileError, OSError: the state directory cannot be read or written.
+        """
+        path = self._path(_RUNNING, config_id)
+        record = durable.read_json(path)
+        reboots = record["reboots"] + 1
+        durable.write_json(path, {**record, "reboots": reboots, "reboot_due": True})
 
     def finish(self, entry: Entry) -> None:
         """Record the result and put its signal into the outbox, in one durable step.
@@ -147,6 +205,24 @@ class Outbox:
         )
         durable.write_json(self._path(where, entry.id), dataclasses.asdict(settled))
         durable.remove(self._path(_PENDING, entry.id))
+
+    def prune(self) -> None:
+        """Remove what is left of configs that ten newer ones of the same resource have followed.
+
+        What no resource of a stack stands behind is kept.
+
+        :raises OSError: the state directory cannot be read or written.
+        """
+        by_resource: dict[tuple[str, str], list[tuple[str, Path]]] = {}
+        for path in (path for state in Settled for path in self._files(state)):
+            with contextlib.suppress(CorruptFileError, TypeError, KeyError):
+                record = durable.read_json(path)
+                resource = (record["stack_id"], record["resource_name"])
+                if all(resource):
+                    by_resource.setdefault(resource, []).append((record["creation_time"], path))
+        for found in by_resource.values():
+            for _, path in sorted(found, reverse=True)[_KEPT_PER_RESOURCE:]:
+                durable.remove(path)
 
     def records(self) -> Iterable[tuple[str, dict[str, Any]]]:
         """Yield (state, record) of each deployment ever seen, for people to read.

@@ -2,6 +2,7 @@
 
 Reads the deployment on standard input, prints the outputs, passes the script's own output on to
 the journal while it runs. An output NAME is what the script wrote to `$heat_outputs_path.NAME`.
+A script that exits with 194 asks for a reboot, so the hook does.
 Invariant: memory stays bounded however much a script prints; the end of each stream is kept.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from heat_config_zaqar import settings
+from heat_config_zaqar.hook_runner import REBOOT_CODE
 from heat_config_zaqar.signal_data import STATUS_CODE, STDERR, STDOUT
 
 # Zaqar's own limit is 256 KiB by default; the rest is cut when the signal is sent.
@@ -43,7 +45,7 @@ def main() -> int:
             body[output["name"]] = path.read_bytes().decode("utf-8", "replace")
     shutil.rmtree(directory, ignore_errors=True)
     json.dump(body, sys.stdout)
-    return 0
+    return REBOOT_CODE if body[STATUS_CODE] == REBOOT_CODE else 0
 
 
 def _environment(inputs: list[dict[str, Any]]) -> dict[str, str]:

@@ -6,6 +6,7 @@ output of that name; Heat ignores keys it does not know. Pure: neither reads nor
 Invariant: a body is a map, fits, and always says the true status code.
 """
 
+import contextlib
 import json
 from typing import Any
 
@@ -26,7 +27,8 @@ def failure(reason: str, status_code: int = 1) -> Body:
 def from_hook(hook: str, stdout: bytes, stderr: str, returncode: int) -> Body:
     """Return the body for what a hook printed.
 
-    A hook prints a map of outputs as JSON, and may print nothing when there is nothing to say.
+    A hook prints a map of outputs as JSON; `{}` when there is nothing to say. One that prints
+    nothing has found out that it cannot do its work, as heat-agents' do where a tool is missing.
 
     :param hook: the hook's name, for the reason of a failure.
     :param stderr: the end of what the hook logged; part of the body only where the hook failed.
@@ -37,7 +39,7 @@ def from_hook(hook: str, stdout: bytes, stderr: str, returncode: int) -> Body:
     if returncode < 0:
         problem = f"was killed by signal {-returncode}"
     elif returncode > 0 and not body.get(STATUS_CODE):
-        problem = problem or f"exited with {returncode}"
+        problem = f"exited with {returncode}"
     if problem:
         reason = f"hook {hook} {problem}\n{stderr}".rstrip()
         return {STDOUT: text, **body, STDERR: reason, STATUS_CODE: returncode or 1}
@@ -47,14 +49,13 @@ def from_hook(hook: str, stdout: bytes, stderr: str, returncode: int) -> Body:
 
 def _parsed(text: str) -> tuple[Body, str]:
     if not text.strip():
-        return {}, ""
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}, "did not print JSON"
-    if not isinstance(body, dict):
-        return {}, "printed JSON that is not a map"
-    return body, ""
+        return {}, "printed no outputs"
+    # heat-agents' docker-cmd prints what docker says, and then its outputs in one line.
+    for part in (text, text.rstrip().rpartition("\n")[2]):
+        with contextlib.suppress(ValueError, RecursionError):
+            body = json.loads(part)
+            return (body, "") if isinstance(body, dict) else ({}, "printed JSON that is not a map")
+    return {}, "did not print JSON"
 
 
 def fit(body: Body, limit: int) -> Body:

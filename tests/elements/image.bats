@@ -148,12 +148,14 @@ print(settings.load().max_attempts)'
 }
 
 @test "the service and the timer are enabled, and systemd accepts the units" {
-    for unit in os-collect-config.service heat-config-zaqar-deliver.timer; do
+    for unit in os-collect-config.service heat-config-zaqar-deliver.timer \
+        heat-config-zaqar-deliver.path; do
         run in_root systemctl is-enabled "$unit"
         [ "$output" = enabled ]
     done
     run in_root systemd-analyze verify os-collect-config.service \
-        heat-config-zaqar-deliver.service heat-config-zaqar-deliver.timer
+        heat-config-zaqar-deliver.service heat-config-zaqar-deliver.timer \
+        heat-config-zaqar-deliver.path
     [[ "$output" != *os-collect-config* ]]
     [[ "$output" != *heat-config-zaqar* ]]
 }

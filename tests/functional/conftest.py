@@ -1,15 +1,19 @@
 """The image of this run, and guests that are booted from it."""
 
 import itertools
+import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testbed import image as images
 from testbed.guest import Container, container, unpack
-from testbed.heat import Heat, Template
+from testbed.heat import Heat
+from tests import leaks
 from tests.conftest import BUILD
 
 
@@ -26,7 +30,7 @@ def root(image: images.Image) -> Path:
     return unpack(image.tar, BUILD / "image" / "unpacked")
 
 
-Launcher = Callable[[str, Template], Container]
+Launcher = Callable[[str, dict[str, Any]], Container]
 
 
 @pytest.fixture
@@ -35,11 +39,26 @@ def launch(heat: Heat, root: Path, tmp_path: Path) -> Iterator[Launcher]:
     numbers = itertools.count()
     with ExitStack() as ends:
 
-        def start(name: str, template: Template) -> Container:
-            heat.create_stack(name, template)
+        def start(name: str, template: dict[str, Any]) -> Container:
+            heat.create_stack(name, leaks.plant(template))
             ends.callback(heat.delete_stack, name)
             metadata = heat.server_metadata_when_ready(name)
             where = tmp_path / f"guest-{next(numbers)}"
-            return ends.enter_context(container(root, where, metadata))
+            guest = ends.enter_context(container(root, where, metadata))
+            ends.callback(_assert_no_secret_leaked, guest, where / "changes", metadata)
+            return guest
 
         yield start
+
+
+def _assert_no_secret_leaked(guest: Container, changes: Path, metadata: dict[str, Any]) -> None:
+    """Search the guest's journal, its processes and the files that it wrote for secrets."""
+    secrets = leaks.secrets_of_metadata(metadata)
+    stored = changes / "var/lib/heat-config-zaqar/metadata.json"
+    if stored.exists():
+        secrets |= leaks.secrets_of_metadata(json.loads(stored.read_text())["snapshot"])
+    tokens = guest.run("sh", "-c", "cat /run/heat-config-zaqar/tokens/*.json").stdout
+    secrets |= set(re.findall(r"gAAAA[\w-]{50,}", tokens))
+    for command in (("journalctl", "-o", "cat"), ("ps", "axww", "-o", "args")):
+        leaks.assert_absent(secrets, guest.run(*command).stdout, " ".join(command))
+    leaks.assert_files_closed(secrets, changes)

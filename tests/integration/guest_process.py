@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from heat_config_zaqar import durable
 from heat_config_zaqar.outbox import Outbox
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
+from tests import leaks
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -25,12 +28,17 @@ class GuestProcess:
 
     def __init__(self, directory: Path, metadata: dict[str, Any], **login: str) -> None:
         self.directory = directory
+        self._secrets = leaks.secrets_of_metadata(metadata)
+        self._printed: list[str] = []
+        self._command_lines: set[str] = set()
         self.settings = Settings(
             state_dir=directory / "state",
             runtime_dir=directory / "run",
             working_dir=directory / "work",
         )
-        lines = [
+        # A busy machine's cloud takes long to answer, which is not what these tests are about.
+        lines = ["request_timeout = 60"]
+        lines += [
             f'{name} = "{getattr(self.settings, name)}"'
             for name in ("state_dir", "runtime_dir", "working_dir")
         ]
@@ -66,7 +74,7 @@ class GuestProcess:
         """Collect once, as `os-collect-config … zaqar` does; return the snapshot."""
         done = self.run("heat-config-zaqar-collect", *self.one_time)
         found: dict[str, Any] = json.loads(done.stdout)["zaqar"]
-        (self.directory / "heat-config").write_text(json.dumps(found["deployments"]))
+        self.write_deployments(found["deployments"])
         return found
 
     def collect_and_run(self, command: str, *collectors: str) -> subprocess.CompletedProcess[str]:
@@ -96,6 +104,33 @@ class GuestProcess:
         known = durable.read_json(self.settings.connection_file)
         return known["state"] if known else ""
 
+    def write_deployments(self, deployments: list[dict[str, Any]]) -> None:
+        """Write what 55-heat-config reads, as os-apply-config does."""
+        self._secrets |= leaks.secrets_of_metadata({"deployments": deployments})
+        path = self.directory / "heat-config"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(deployments))
+
+    def deployments(self) -> list[dict[str, Any]]:
+        """Return what 55-heat-config reads."""
+        found: list[dict[str, Any]] = json.loads((self.directory / "heat-config").read_text())
+        return found
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each deployment by its config id."""
+        return {record["id"]: state for state, record in self.outbox.records()}
+
+    def reboot(self) -> None:
+        """Lose what a reboot takes."""
+        for path in self.settings.runtime_dir.rglob("*"):
+            if path.is_file():
+                path.unlink()
+
+    def forget_tokens(self) -> None:
+        """Make the next process log in."""
+        for path in self.settings.token_dir.glob("*"):
+            path.unlink()
+
     def apply(self) -> subprocess.CompletedProcess[str]:
         """Run 55-heat-config on what was collected."""
         return self.run("55-heat-config")
@@ -112,25 +147,46 @@ class GuestProcess:
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a console script; its failure is the caller's to judge."""
-        return subprocess.run(
-            [str(SCRIPTS / script), *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return self._run([str(SCRIPTS / script), *arguments])
 
     def run_python(self, text: str) -> subprocess.CompletedProcess[str]:
         """Run Python text in the guest's environment, for faults at a certain step."""
-        return subprocess.run(
-            [sys.executable, "-c", text],
+        return self._run([sys.executable, "-c", text])
+
+    def assert_no_secret_leaked(self) -> None:
+        """Fail where what was printed, a command line, a signal or an open file holds a secret."""
+        secrets = self._secrets | leaks.tokens_below(self.settings.token_dir)
+        leaks.assert_absent(secrets, "\n".join(self._printed), "what the guest printed")
+        leaks.assert_absent(secrets, "\n".join(self._command_lines), "a command line")
+        for _, record in self.outbox.records():
+            body = json.dumps(record.get("body"))
+            leaks.assert_absent(secrets, body, f"the signal of {record['id']}")
+        leaks.assert_files_closed(secrets, self.directory)
+
+    def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        process = subprocess.Popen(
+            command,
             env=self.environment,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=120,
         )
+        deadline = time.monotonic() + 120
+        stdout = stderr = ""
+        while True:
+            self._command_lines |= leaks.command_lines()
+            try:
+                stdout, stderr = process.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    process.kill()
+                    raise
+        # Collecting once prints the metadata, which is what it is asked for.
+        collected = "--one-time" in command
+        self._printed += [stderr] if collected else [stdout, stderr]
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
     def _write_conf(self, login: dict[str, str]) -> None:
         options = [f"{key} = {value.replace('$', '$$')}" for key, value in login.items()]

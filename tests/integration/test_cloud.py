@@ -46,7 +46,7 @@ class Guest:
         answer = self._http.get(
             f"{self._zaqar}/v2/queues/{self.queue}/messages",
             params={"limit": "20", "echo": "true"},
-            timeout=10,
+            timeout=60,
         )
         answer.raise_for_status()
         return [message["body"] for message in answer.json()["messages"]]
@@ -75,7 +75,7 @@ class Guest:
         answer = self._http.post(
             f"{self._zaqar}/v2/queues/{queue}/messages",
             json={"messages": [{"body": body, "ttl": 300}]},
-            timeout=10,
+            timeout=60,
         )
         answer.raise_for_status()
 

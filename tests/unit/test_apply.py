@@ -1,15 +1,22 @@
+import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heat_config_zaqar import apply
-from heat_config_zaqar.errors import CorruptFileError
+from heat_config_zaqar.errors import CorruptFileError, RebootDueError
 from heat_config_zaqar.outbox import Outbox
+from heat_config_zaqar.processes import identify
 from heat_config_zaqar.settings import Settings
 from tests.unit.conftest import make_deployment
 from tests.unit.test_hook_runner import hook
+from tests.unit.test_outbox import begin
 
 
 @pytest.fixture
@@ -71,10 +78,133 @@ def test_groups_that_never_had_a_hook_are_skipped(current: Settings, group: str)
 
 def test_a_hook_that_was_interrupted_too_often_fails_with_the_reason(current: Settings) -> None:
     for _ in range(3):
-        Outbox(current.state_dir).begin("a", "a", "script")
+        begin(Outbox(current.state_dir), "a")
     state, body = applied(current, quiet("a"))["a"]
     assert (state, body["deploy_status_code"]) == ("delivered", 1)
     assert "interrupted 3 times" in body["deploy_stderr"]
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that only says that it was asked: this machine is not to reboot."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    hook(programs, f'echo "$@" >>{tmp_path}/asked', "systemctl")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return tmp_path / "asked"
+
+
+def reboot(current: Settings) -> None:
+    """Make the records look as after a reboot."""
+    for path in (current.state_dir / "running").iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "the one before"}))
+
+
+def test_a_hook_that_exits_194_reboots_and_runs_again_before_the_others(
+    current: Settings, systemctl: Path, tmp_path: Path
+) -> None:
+    hooks = tmp_path / "hooks"
+    text = f"echo $HEAT_CONFIG_REBOOTS >>{tmp_path}/boots; [ $HEAT_CONFIG_REBOOTS = 2 ] || exit 194"
+    hook(hooks, f"{text}; echo '{{}}'", "booter")
+    documents = [quiet("a", group="booter"), quiet("b")]
+    for number in (1, 2):
+        with pytest.raises(RebootDueError, match="deployment a .*booter"):
+            applied(current, *documents)
+        # Until the machine is down, os-collect-config tries again.
+        with pytest.raises(RebootDueError):
+            applied(current, *reversed(documents))
+        assert systemctl.read_text() == "reboot\nreboot\n" * number
+        assert not (tmp_path / "runs").exists()
+        reboot(current)
+    found = applied(current, *documents)
+    assert (tmp_path / "boots").read_text() == "0\n1\n2\n"
+    assert {state for state, _ in found.values()} == {"delivered"}
+    assert found["a"][1]["deploy_status_code"] == 0
+
+
+def test_a_hook_that_never_has_enough_of_reboots_fails(
+    current: Settings, systemctl: Path, tmp_path: Path
+) -> None:
+    hook(tmp_path / "hooks", "exit 194", "booter")
+    for _ in range(5):
+        with pytest.raises(RebootDueError):
+            applied(current, quiet("a", group="booter"))
+        reboot(current)
+    _, body = applied(current, quiet("a", group="booter"))["a"]
+    assert body["deploy_status_code"] == 194
+    assert "hook booter asked for a reboot again after 5" in body["deploy_stderr"]
+    assert systemctl.read_text().count("reboot") == 5
+
+
+def test_a_reboot_that_is_refused_fails_the_deployment_and_stops_no_other(
+    current: Settings, systemctl: Path, tmp_path: Path
+) -> None:
+    hook(tmp_path / "programs", "echo no bus >&2; exit 1", "systemctl")
+    hook(tmp_path / "hooks", "exit 194", "booter")
+    found = applied(current, quiet("a", group="booter"), quiet("b"))
+    assert "asked for a reboot: no bus" in found["a"][1]["deploy_stderr"]
+    assert found["b"][1]["deploy_status_code"] == 0
+    assert not systemctl.exists()
+
+
+def test_a_deployments_own_timeout_comes_before_the_default(
+    current: Settings, tmp_path: Path
+) -> None:
+    hook(tmp_path / "hooks", "sleep 60", "slow")
+    _, body = applied(current, quiet("a", group="slow", deploy_timeout="0.5"))["a"]
+    assert "was killed after 0.5 seconds" in body["deploy_stderr"]
+
+
+def test_a_timeout_that_is_no_number_fails_the_deployment_and_names_it(current: Settings) -> None:
+    _, body = applied(current, quiet("a", deploy_timeout="soon"))["a"]
+    assert body["deploy_status_code"] == 1
+    assert "deploy_timeout is not a number of seconds: 'soon'" in body["deploy_stderr"]
+
+
+def test_a_hook_that_outlives_its_killed_starter_is_ended_before_it_runs_again(
+    current: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "log"
+    # A grandchild does the work, as with a script.
+    hook(tmp_path / "hooks", f"(echo start; sleep 4; echo end) >>{log}; echo '{{}}'", "slow")
+    path = current.state_dir.parent / "heat-config"
+    path.write_text(json.dumps([quiet("a", group="slow")]))
+    settings_file = tmp_path / "settings.toml"
+    settings_file.write_text(f'state_dir = "{current.state_dir}"')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "heat_config_zaqar.apply"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(apply.__file__).parents[1]),
+            "HEAT_CONFIG_ZAQAR_SETTINGS": str(settings_file),
+            "HEAT_SHELL_CONFIG": str(path),
+        },
+    )
+    deadline = time.monotonic() + 60
+    while not log.exists() or not log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    assert log.read_text() == "start\n", "the hook ended before the test could look"
+    applied(current, quiet("a", group="slow"))
+    # Had the first gone on, its end would stand before that of the second.
+    assert log.read_text() == "start\nstart\nend\n"
+    assert "deployment a: its hook" in caplog.text
+
+
+def test_a_process_that_took_the_pid_of_a_hook_is_left_alone(current: Settings) -> None:
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        identity = identify(other.pid)
+        earlier = dataclasses.replace(identity, started=identity.started - 1)
+        Outbox(current.state_dir).begin("a", "a", "script", earlier)
+        applied(current, quiet("a"))
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_result_that_cannot_be_made_durable_is_an_error_for_os_collect_config(

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from heat_config_zaqar.deployment import (
@@ -7,7 +9,7 @@ from heat_config_zaqar.deployment import (
     parse_deployment,
 )
 from heat_config_zaqar.errors import InvalidMetadataError
-from tests.unit.conftest import SECTION, Make, make_message
+from tests.unit.conftest import SECTION, Make, make_deployment, make_message
 
 
 def test_reads_what_heat_sends(deployment: Make) -> None:
@@ -120,3 +122,18 @@ def test_incomplete_credentials_are_none(missing: str) -> None:
     section = dict(make_message()["os-collect-config"]["zaqar"])
     del section[missing]
     assert parse_credentials(section) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("1.5", 1.5), (7, 7.0), ("0", 0.0), ("", None), (None, None)]
+)
+def test_the_timeout_is_a_number_or_text_of_one(value: Any, seconds: float | None) -> None:
+    assert parse_deployment(make_deployment("a", deploy_timeout=value)).timeout == seconds
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf", True, [1], "1e99"])
+def test_any_other_timeout_is_refused_and_named(value: Any) -> None:
+    document = make_deployment("a")
+    document["inputs"].append({"name": "deploy_timeout", "type": "Json", "value": value})
+    with pytest.raises(InvalidMetadataError, match="deployment a: deploy_timeout is not"):
+        _ = parse_deployment(document).timeout

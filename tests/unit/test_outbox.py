@@ -1,11 +1,14 @@
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from heat_config_zaqar.apply import entry_for
 from heat_config_zaqar.deployment import parse_deployment
-from heat_config_zaqar.outbox import Entry, Outbox, Settled
+from heat_config_zaqar.outbox import Entry, Outbox, Run, Settled
+from heat_config_zaqar.processes import identify
 from tests.unit.conftest import make_deployment
 
 
@@ -14,14 +17,81 @@ def entry(config_id: str = "d0") -> Entry:
     return entry_for(deployment, {"deploy_status_code": 0}, 1, 0)
 
 
+def begin(outbox: Outbox, config_id: str) -> int:
+    return outbox.begin(config_id, "n", "script", identify(os.getpid()))
+
+
 def test_attempts_are_counted_until_a_deployment_is_finished(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    assert outbox.attempts("d0") == 0
-    assert outbox.begin("d0", "n", "script") == 1
-    assert outbox.begin("d0", "n", "script") == 2
+    assert outbox.run_of("d0").attempts == 0
+    assert begin(outbox, "d0") == 1
+    assert begin(outbox, "d0") == 2
     assert not outbox.is_finished("d0")
+    assert [config_id for config_id, _ in outbox.unfinished()] == ["d0"]
     outbox.finish(entry())
     assert outbox.is_finished("d0")
+    assert list(outbox.unfinished()) == []
+
+
+def test_a_reboot_that_was_asked_for_is_no_interruption(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    begin(outbox, "d0")
+    outbox.ask_reboot("d0")
+    run = outbox.run_of("d0")
+    assert (run.attempts, run.reboots, run.interruptions, run.reboot_due) == (1, 1, 0, True)
+    begin(outbox, "d0")
+    run = outbox.run_of("d0")
+    assert (run.attempts, run.reboots, run.interruptions, run.reboot_due) == (2, 1, 1, False)
+
+
+def test_a_reboot_is_due_only_in_the_boot_that_it_was_asked_in(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    begin(outbox, "d0")
+    outbox.ask_reboot("d0")
+    path = tmp_path / "running" / "d0.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "the one before"}))
+    assert not outbox.run_of("d0").reboot_due
+    assert outbox.run_of("d0").reboots == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "3", '{"attempts": 2}'])
+def test_a_record_that_cannot_be_read_counts_as_one_attempt(tmp_path: Path, content: str) -> None:
+    (tmp_path / "running").mkdir()
+    (tmp_path / "running" / "d0.json").write_text(content)
+    assert Outbox(tmp_path).run_of("d0") == Run(attempts=1)
+
+
+def settled(outbox: Outbox, config_id: str, where: Settled, **changes: Any) -> None:
+    document = make_deployment(config_id, **changes)
+    outbox.finish(entry_for(parse_deployment(document), {"deploy_status_code": 0}, 1, 0))
+    outbox.settle(outbox.pending()[0], where, "")
+
+
+def test_only_what_ten_newer_configs_of_its_resource_have_followed_is_pruned(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path)
+    for number in range(12):
+        where = list(Settled)[number % 3]
+        time = f"2026-11-22T15:{59 - number:02}:00Z"
+        settled(outbox, f"u{number}", where, deploy_resource_name="one", creation_time=time)
+    settled(outbox, "other", Settled.DELIVERED, creation_time="2020-01-01T00:00:00Z")
+    outbox.prune()
+    kept = {record["id"] for _, record in outbox.records()}
+    assert kept == {*(f"u{number}" for number in range(10)), "other"}
+    outbox.prune()
+    assert kept == {record["id"] for _, record in outbox.records()}
+
+
+def test_what_no_stack_stands_behind_and_what_cannot_be_read_is_never_pruned(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path)
+    for number in range(12):
+        settled(outbox, f"u{number}", Settled.DELIVERED, deploy_stack_id="")
+    (tmp_path / "delivered" / "bad.json").write_text("{")
+    outbox.prune()
+    assert len(list((tmp_path / "delivered").iterdir())) == 13
 
 
 def test_a_finished_deployment_is_pending_with_all_that_its_signal_needs(tmp_path: Path) -> None:
@@ -73,7 +143,7 @@ def test_an_entry_that_cannot_be_read_is_logged_and_costs_no_other(
 
 def test_records_show_each_deployment_once_in_its_last_state(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    outbox.begin("runs", "n", "script")
+    begin(outbox, "runs")
     outbox.finish(entry("waits"))
     outbox.finish(entry("gone"))
     outbox.settle(entry("gone"), Settled.DELIVERED, "")

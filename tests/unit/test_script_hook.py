@@ -17,7 +17,12 @@ def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "work"
 
 
-def run(config: Any, inputs: dict[str, Any] | None = None, outputs: tuple[str, ...] = ()) -> Any:
+def run(
+    config: Any,
+    inputs: dict[str, Any] | None = None,
+    outputs: tuple[str, ...] = (),
+    exit_code: int = 0,
+) -> Any:
     document = {
         "id": "d0",
         "config": config,
@@ -28,8 +33,9 @@ def run(config: Any, inputs: dict[str, Any] | None = None, outputs: tuple[str, .
         [sys.executable, "-m", "heat_config_zaqar.script_hook"],
         input=json.dumps(document).encode(),
         capture_output=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == exit_code, done.stderr
     return json.loads(done.stdout), done.stderr.decode("utf-8", "replace")
 
 
@@ -51,6 +57,10 @@ def test_an_output_is_what_the_script_wrote_to_its_file() -> None:
 def test_the_exit_code_is_the_status_code_and_a_signal_adds_128() -> None:
     assert run("#!/bin/sh\nexit 3\n")[0]["deploy_status_code"] == 3
     assert run("#!/bin/sh\nkill -9 $$\n")[0]["deploy_status_code"] == 137
+
+
+def test_a_script_that_asks_for_a_reboot_makes_the_hook_ask_for_it() -> None:
+    assert run("#!/bin/sh\nexit 194\n", exit_code=194)[0]["deploy_status_code"] == 194
 
 
 def test_the_scripts_output_is_passed_on_and_its_end_is_kept() -> None:

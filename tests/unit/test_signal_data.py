@@ -18,8 +18,14 @@ def test_what_a_hook_prints_is_the_body() -> None:
     assert from_hook("script", json.dumps(printed).encode(), "log", 0) == printed
 
 
-def test_a_hook_that_prints_nothing_succeeded_without_outputs() -> None:
-    assert from_hook("script", b"", "log", 0) == {STATUS_CODE: 0}
+def test_a_hook_that_has_nothing_to_say_succeeded_without_outputs() -> None:
+    assert from_hook("script", b"{}", "log", 0) == {STATUS_CODE: 0}
+
+
+def test_a_hook_that_prints_nothing_fails_and_is_named() -> None:
+    body = from_hook("ansible", b"\n", "ansible not installed yet", 0)
+    assert body[STATUS_CODE] == 1
+    assert body[STDERR] == "hook ansible printed no outputs\nansible not installed yet"
 
 
 def test_a_hook_that_prints_no_json_fails_and_is_named() -> None:
@@ -27,6 +33,12 @@ def test_a_hook_that_prints_no_json_fails_and_is_named() -> None:
     assert body[STATUS_CODE] == 1
     assert body[STDOUT] == "oops"
     assert body[STDERR] == "hook ansible did not print JSON\nthe log"
+
+
+def test_outputs_may_follow_other_text_in_a_line_of_their_own() -> None:
+    assert from_hook("docker-cmd", b'0123abcd\n{"deploy_status_code": 0}\n', "", 0) == {
+        STATUS_CODE: 0
+    }
 
 
 def test_json_that_is_not_a_map_never_reaches_heat() -> None:

@@ -1,0 +1,135 @@
+"""Reboots of the booted image: in the middle of a hook, before the signal, and those asked for."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from testbed.cloud import Cloud
+from testbed.guest import Container, wait_for
+from testbed.heat import Heat, Script, deployments_template
+from tests.functional.conftest import Launcher
+from tests.integration.test_cloud import Guest
+from tests.integration.test_delivery import paused
+
+LOG = "var/tmp/runs"
+
+
+GATE = "var/tmp/go"
+WAITING = f"#!/bin/sh\necho run >>/{LOG}\nuntil [ -e /{GATE} ]; do sleep 0.2; done\n"
+PYTHON = "/opt/heat-config-zaqar/bin/python"
+DIE_BEFORE_DELIVERY = (
+    "import os\n"
+    "from heat_config_zaqar import apply, deliver\n"
+    "deliver.Delivery.deliver = lambda *_: os._exit(137)\n"
+    "apply.main()"
+)
+
+
+def lines(guest: Container) -> list[str]:
+    path = guest.root / LOG
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def open_gate(guest: Container) -> None:
+    """Let the hooks end that wait."""
+    (guest.root / GATE).touch()
+
+
+def signals(guest: Container, state: str) -> list[dict[str, Any]]:
+    """Return the guest's records of one state."""
+    directory = guest.root / "var/lib/heat-config-zaqar" / state
+    return [json.loads(path.read_text()) for path in directory.glob("*.json")]
+
+
+def tries(guest: Container) -> int:
+    """Return how often the delivery unit has failed to send a signal."""
+    journal = guest.run("journalctl", "-u", "heat-config-zaqar-deliver", "-o", "cat").stdout
+    return journal.count("not sent yet")
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["rebooted", "unplugged"])
+def test_a_hook_that_a_reboot_interrupts_runs_again_and_completes(
+    launch: Launcher, heat: Heat, clean: bool
+) -> None:
+    name = f"middle-{clean}".lower()
+    text = (
+        f"#!/bin/sh\necho start >>/{LOG}\n[ $(wc -l </{LOG}) -gt 1 ] || sleep 300\n"
+        f"echo end >>/{LOG}\n"
+    )
+    guest = launch(name, deployments_template({"one": Script(text)}))
+    wait_for(lambda: lines(guest) == ["start"], 240, "the hook does not start", guest.console)
+    if clean:
+        guest.run("systemctl", "reboot")
+        guest.await_reboot()
+    else:
+        guest.kill()
+        guest.boot()
+    heat.wait_for(name, ["CREATE_COMPLETE"], 240)
+    assert lines(guest) == ["start", "start", "end"]
+
+
+def test_a_hook_that_exits_194_reboots_the_machine_and_runs_again(
+    launch: Launcher, heat: Heat
+) -> None:
+    text = (
+        f"#!/bin/sh\necho first $HEAT_CONFIG_REBOOTS >>/{LOG}\n"
+        "[ $HEAT_CONFIG_REBOOTS = 1 ] || exit 194\n"
+    )
+    second = f"#!/bin/sh\necho second >>/{LOG}\n"
+    template = deployments_template({"a": Script(text), "b": Script(second)})
+    guest = launch("on-purpose", template)
+    guest.await_reboot()
+    stack = heat.wait_for("on-purpose", ["CREATE_COMPLETE"], 240)
+    assert stack.outputs["a_deploy_status_code"] == 0
+    assert sorted(lines(guest)) == ["first 0", "first 1", "second"]
+    journal = guest.run("journalctl", "-u", "os-collect-config", "-o", "cat").stdout
+    assert "attempt 2" in journal
+    assert "Traceback" not in journal
+
+
+def test_a_reboot_between_hook_and_signal_loses_and_repeats_nothing(
+    launch: Launcher, heat: Heat, cloud: Cloud
+) -> None:
+    guest = launch("between", deployments_template({"one": Script(WAITING)}))
+    wait_for(lambda: lines(guest) == ["run"], 240, "the hook does not start", guest.console)
+    # Not stopped: Heat would fail the stack by itself.
+    with paused(cloud, "zaqar"):
+        open_gate(guest)
+        wait_for(lambda: len(signals(guest, "outbox")) == 1, 60, "no result", guest.console)
+        guest.kill()
+    guest.boot()
+    heat.wait_for("between", ["CREATE_COMPLETE"], 240)
+    wait_for(lambda: len(signals(guest, "delivered")) == 1, 240, "not delivered", guest.console)
+    assert lines(guest) == ["run"]
+    (record,) = signals(guest, "delivered")
+    reader = Guest(heat.server_metadata("between"))
+    reader.queue = record["queue"]
+    assert reader.messages() == []
+
+
+def test_a_signal_that_a_crash_left_behind_is_sent_at_once_and_again_without_a_busy_loop(
+    launch: Launcher, cloud: Cloud
+) -> None:
+    guest = launch("left", deployments_template({"one": Script(WAITING), "two": Script(WAITING)}))
+    wait_for(lambda: lines(guest) == ["run"], 240, "the hook does not start", guest.console)
+    guest.run(
+        "systemctl", "stop", "os-collect-config", "heat-config-zaqar-deliver.timer", check=True
+    )
+    guest.run("sh", "-c", "kill -9 $(pidof -x 55-heat-config)", check=True)
+    open_gate(guest)
+    assert guest.run(PYTHON, "-c", DIE_BEFORE_DELIVERY).returncode == 137
+    wait_for(lambda: len(signals(guest, "delivered")) == 1, 30, "not sent", guest.console)
+    (record,) = signals(guest, "delivered")
+    assert record["settled"] - record["finished"] < 10
+    cloud.stop("zaqar")
+    try:
+        assert guest.run(PYTHON, "-c", DIE_BEFORE_DELIVERY).returncode == 137
+        wait_for(lambda: tries(guest) > 0, 30, "not tried", guest.console)
+        time.sleep(10)
+        assert tries(guest) == 1
+    finally:
+        cloud.start("zaqar")
+    guest.run("systemctl", "start", "heat-config-zaqar-deliver.timer", check=True)
+    wait_for(lambda: len(signals(guest, "delivered")) == 2, 90, "not sent", guest.console)

@@ -1,0 +1,109 @@
+"""Every signal transport of Heat goes through the outbox and arrives."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from testbed.guest import wait_for
+from testbed.heat import Heat
+from tests.integration.conftest import Start, script
+
+TRANSPORTS = ("ZAQAR_SIGNAL", "CFN_SIGNAL", "HEAT_SIGNAL", "NO_SIGNAL")
+
+
+def test_each_transport_completes_its_deployment_and_shows_its_outputs(
+    start: Start, heat: Heat
+) -> None:
+    text = 'echo out; echo err >&2; printf %s "$n" >"$heat_outputs_path.result"'
+    scripts = {
+        name[:3].lower(): script(text, inputs={"n": 7}, outputs=("result",), signal_transport=name)
+        for name in TRANSPORTS
+    }
+    guest = start("transports", scripts)
+    guest.collect()
+    guest.apply()
+    assert set(guest.states().values()) == {"delivered"}
+    stack = heat.wait_for("transports", ["CREATE_COMPLETE"], 180)
+    for name in ("zaq", "cfn", "hea"):
+        shown = {key: stack.outputs[f"{name}_{key}"] for key in ("deploy_stdout", "result")}
+        assert shown == {"deploy_stdout": "out\n", "result": "7"}, name
+        assert int(stack.outputs[f"{name}_deploy_status_code"]) == 0
+
+
+def test_a_failure_is_shown_whatever_the_transport(start: Start, heat: Heat) -> None:
+    scripts = {
+        name[:3].lower(): script("echo why >&2; exit 3", signal_transport=name)
+        for name in ("CFN_SIGNAL", "HEAT_SIGNAL")
+    }
+    guest = start("failures", scripts)
+    guest.collect()
+    guest.apply()
+    failed = dict.fromkeys(scripts, "CREATE_FAILED")
+    wait_for(
+        lambda: failed.items() <= heat.resource_statuses("failures").items(), 180, "no failure"
+    )
+    for name in scripts:
+        outputs = heat.resource("failures", name).attributes
+        assert outputs["deploy_stderr"] == "why\n"
+        assert int(outputs["deploy_status_code"]) == 3
+
+
+class Store:
+    """Stands for the object store of TEMP_URL_SIGNAL: the test cloud has no Swift."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, str, Any]] = []
+        self.status = 201
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                store.received.append((self.command, self.path, json.loads(body)))
+                self.send_response(store.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Stay quiet."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1/object?temp_url_sig=s3cr3t"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    found = Store()
+    thread = threading.Thread(target=found.server.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+    thread.join()
+
+
+def test_a_temporary_url_is_put_once_and_again_only_while_its_store_is_in_trouble(
+    start: Start, store: Store
+) -> None:
+    guest = start("temp-url", {"one": script("echo out")})
+    (deployment,) = guest.collect()["deployments"]
+    changed = {"deploy_signal_transport": "TEMP_URL_SIGNAL", "deploy_signal_id": store.url}
+    kept = [item for item in deployment["inputs"] if item["name"] not in changed]
+    added = [{"name": name, "type": "String", "value": value} for name, value in changed.items()]
+    guest.write_deployments([{**deployment, "inputs": kept + added}])
+    store.status = 503
+    printed = guest.apply()
+    assert "s3cr3t" not in printed.stdout + printed.stderr
+    assert len(guest.outbox.pending()) == 1
+    store.status = 201
+    guest.deliver()
+    guest.deliver()
+    assert guest.states() == {deployment["id"]: "delivered"}
+    assert len(store.received) == 2
+    method, path, body = store.received[-1]
+    assert (method, path) == ("PUT", "/v1/object?temp_url_sig=s3cr3t")
+    assert body == {"deploy_stdout": "out\n", "deploy_stderr": "", "deploy_status_code": 0}
