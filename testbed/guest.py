@@ -2,7 +2,8 @@
 
 Invariant: a guest runs only where its packets cannot leave, on a copy of the image that is thrown
 away, and ends with the object's context. The metadata that a cloud would hand over is written
-into the copy before it boots, as an operator of OS::Heat::DeployedServer does.
+into the copy before it boots, as an operator of OS::Heat::DeployedServer does, or comes on a
+config drive, as Nova's does.
 """
 
 import contextlib
@@ -205,11 +206,12 @@ def container(root: Path, directory: Path, metadata: dict[str, Any] | None) -> I
 
 @contextlib.contextmanager
 def virtual_machine(
-    disk: Path, kernel: Path, initrd: Path, directory: Path, metadata: dict[str, Any]
+    disk: Path, kernel: Path, initrd: Path, directory: Path, config_drive: Path
 ) -> Iterator[Console]:
     """Boot the image's own kernel in QEMU for the length of the context.
 
     :param disk: the image as one file system, qcow2.
+    :param config_drive: a raw disk, from which cloud-init takes the metadata.
     :raises GuestError: the disk cannot be prepared.
     """
     require_isolation()
@@ -217,12 +219,12 @@ def virtual_machine(
     raw = directory / "disk.raw"
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
     with _mounted(raw, directory / "mnt") as root:
-        hand_over(root, metadata)
         _write_network(root)
     command = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-m", "1024"]
     command += ["-smp", "2", "-kernel", str(kernel), "-initrd", str(initrd)]
     command += ["-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0", "-serial", "stdio"]
     command += ["-drive", f"file={raw},format=raw,if=virtio,cache=unsafe"]
+    command += ["-drive", f"file={config_drive},format=raw,if=virtio,readonly=on"]
     command += ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"]
     # Without KVM: a KVM that is there may still not run a stock kernel; TCG always does.
     command += ["-accel", "tcg,thread=multi", "-cpu", "max"]

@@ -126,9 +126,11 @@ class Heat:
     Every method raises keystoneauth1's ClientException where Heat refuses or is away.
     """
 
-    def __init__(self, session: Session) -> None:
-        """Use a session; its catalog says where Heat is."""
-        self._api = Adapter(session, service_type="orchestration", connect_retries=0)
+    def __init__(self, session: Session, region: str | None = None) -> None:
+        """Use a session; its catalog says where Heat is, of the only region by default."""
+        self._api = Adapter(
+            session, service_type="orchestration", region_name=region, connect_retries=0
+        )
 
     def create_stack(
         self,

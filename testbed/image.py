@@ -23,6 +23,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVICE_MAPPER = Path("/dev/mapper/control")
 APT_SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
+KEYRINGS = Path("/usr/share/keyrings")  # where debootstrap looks
 
 TOOLS = {
     "debootstrap": "debootstrap",
@@ -31,6 +32,10 @@ TOOLS = {
     "sudo": "sudo",
 }
 TOOLS_TO_PARTITION = {"kpartx": "kpartx", "sgdisk": "gdisk"}
+
+# As most clouds have it: cloud-init brings the first metadata.
+FUNCTIONAL_ELEMENTS = ("cloud-init", "cloud-init-datasources", "heat-config-zaqar")
+FUNCTIONAL_ENVIRONMENT = {"DIB_CLOUD_INIT_DATASOURCES": "ConfigDrive"}
 
 PHASE = re.compile(r"dib-run-parts Running \S*?/([a-z-]+)\.d/(\S+)")
 NO_NETWORK = re.compile(
@@ -53,12 +58,18 @@ class Distribution:
     element: str
     releases: tuple[str, ...]
     environment: Mapping[str, str]
+    keyring: Path
 
 
 DISTRIBUTIONS = {
-    "debian": Distribution("debian-minimal", ("bookworm", "trixie"), {}),
+    "debian": Distribution(
+        "debian-minimal", ("bookworm", "trixie"), {}, KEYRINGS / "debian-archive-keyring.gpg"
+    ),
     "ubuntu": Distribution(
-        "ubuntu-minimal", ("noble",), {"DIB_UBUNTU_KERNEL": "linux-image-virtual"}
+        "ubuntu-minimal",
+        ("noble",),
+        {"DIB_UBUNTU_KERNEL": "linux-image-virtual"},
+        KEYRINGS / "ubuntu-archive-keyring.gpg",
     ),
 }
 
@@ -108,6 +119,8 @@ def build(
     if not whole_disk:
         progress(f"one file system, with kernel and initrd beside it: {reason}")
     _require_tools(whole_disk)
+    if not known.keyring.exists():
+        progress(f"the archive's signatures are not checked: there is no {known.keyring}")
     elements_path = [REPOSITORY / "elements", *extra_elements_path]
     variables = {
         **known.environment,
@@ -346,7 +359,7 @@ def load(out: Path) -> Image:
 
 
 def main() -> int:
-    """Build the image of the functional tests: one file system, which they can look into."""
+    """Build the image of the functional tests: one file system, with cloud-init."""
     parser = argparse.ArgumentParser(prog="python -m testbed.image", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="path of the image, no suffix")
     parser.add_argument("--distribution", default="debian")
@@ -358,6 +371,8 @@ def main() -> int:
             distribution=options.distribution,
             release=options.release,
             partitioned=False,
+            elements=FUNCTIONAL_ELEMENTS,
+            environment=FUNCTIONAL_ENVIRONMENT,
         )
     except ImageError as error:
         print(f"image: {error}", file=sys.stderr)

@@ -140,11 +140,21 @@ print(settings.load().max_attempts)'
     done
 }
 
-@test "the first metadata file is tightened before anything is configured" {
-    in_root sh -c 'echo {} > /var/lib/heat-cfntools/cfn-init-data
-        chmod 0644 /var/lib/heat-cfntools/cfn-init-data'
-    in_root "$SCRIPTS/pre-configure.d/10-tighten-cfn-init-data"
-    [ "$(mode_of /var/lib/heat-cfntools/cfn-init-data)" = 600 ]
+@test "metadata files that others may read are tightened before anything is configured" {
+    for file in /var/lib/heat-cfntools/cfn-init-data /var/lib/cloud/data/cfn-init-data; do
+        in_root sh -c "echo {} > $file; chmod 0644 $file"
+        in_root "$SCRIPTS/pre-configure.d/10-tighten-cfn-init-data"
+        [ "$(mode_of "$file")" = 600 ]
+    done
+}
+
+@test "the metadata file that Heat's part-handler writes among others' is closed beforehand" {
+    in_root rm -rf /var/lib/cloud
+    in_root /tmp/in_target.d/post-install.d/60-os-collect-config-zaqar-config
+    [ "$(mode_of /var/lib/cloud/data/cfn-init-data)" = 600 ]
+    in_root os-apply-config # an empty file would stop it
+    in_root sh -c 'umask 022; echo password > /var/lib/cloud/data/cfn-init-data'
+    [ "$(mode_of /var/lib/cloud/data/cfn-init-data)" = 600 ]
 }
 
 @test "the service and the timer are enabled, and systemd accepts the units" {
@@ -158,6 +168,12 @@ print(settings.load().max_attempts)'
         heat-config-zaqar-deliver.path
     [[ "$output" != *os-collect-config* ]]
     [[ "$output" != *heat-config-zaqar* ]]
+}
+
+@test "the delivery runs no hooks and is shut in as far as systemd can" {
+    run in_root systemd-analyze security --offline=true --threshold=25 \
+        heat-config-zaqar-deliver.service
+    [ "$status" -eq 0 ] || { echo "$output" >&2; return 1; }
 }
 
 @test "the script hook is there, and gives way to another element's" {

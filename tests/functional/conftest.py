@@ -17,17 +17,27 @@ from tests import leaks
 from tests.conftest import BUILD
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests run with an image of another distribution."""
+    parser.addoption(
+        "--image",
+        type=Path,
+        default=BUILD / "image" / "guest",
+        help="what `python -m testbed.image --out` was given",
+    )
+
+
 @pytest.fixture(scope="session")
-def image() -> images.Image:
+def image(pytestconfig: pytest.Config) -> images.Image:
     """The image that `python -m testbed.image` built."""
-    return images.load(BUILD / "image" / "guest")
+    return images.load(pytestconfig.getoption("--image").absolute())
 
 
 @pytest.fixture(scope="session")
 def root(image: images.Image) -> Path:
     """The image's files, which no test changes."""
     assert image.tar is not None
-    return unpack(image.tar, BUILD / "image" / "unpacked")
+    return unpack(image.tar, image.tar.parent / "unpacked")
 
 
 Launcher = Callable[[str, dict[str, Any]], Container]

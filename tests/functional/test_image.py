@@ -12,6 +12,7 @@ import pytest
 
 from testbed import image as images
 from testbed.image import Image
+from testbed.image_size import own_seconds
 
 VENV = "opt/heat-config-zaqar"
 
@@ -83,6 +84,14 @@ def test_the_image_says_what_it_is_and_how_to_build_it(image: Image) -> None:
     assert image.reason
     assert "disk-image-create" in image.command_line
     assert "heat-config-zaqar" in image.command_line
+
+
+def test_the_build_says_how_much_the_elements_installed_and_how_long_they_took(
+    image: Image,
+) -> None:
+    log = image.log.read_text(errors="replace")
+    assert re.search(r"Installed \d+ packages, [\d.]+ MiB, in /opt/heat-config-zaqar", log)
+    assert own_seconds(log) > 0
 
 
 def test_the_wheels_in_the_image_are_listed_beside_it(image: Image) -> None:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from testbed.cloud import Cloud
-from testbed.guest import hand_over, virtual_machine, wait_for
+from testbed.guest import hand_over, wait_for
 from testbed.heat import Heat, Script, deployments_template
-from testbed.image import Image
 from tests.conftest import BUILD
 from tests.functional.conftest import Launcher
 
@@ -123,24 +122,6 @@ def test_the_service_starts_at_boot_and_power_off_is_clean(launch: Launcher, hea
     heat.wait_for("boot", ["CREATE_COMPLETE"], 180)
     assert guest.run("systemctl", "is-enabled", "os-collect-config").stdout.strip() == "enabled"
     guest.power_off()
-
-
-def test_the_image_boots_its_own_kernel_in_qemu_and_completes_a_stack(
-    image: Image, heat: Heat, tmp_path: Path
-) -> None:
-    assert image.qcow2 and image.kernel and image.initrd
-    heat.create_stack("qemu", deployments_template({"greet": GREETING}))
-    metadata = heat.server_metadata_when_ready("qemu")
-    machine = virtual_machine(
-        image.qcow2, image.kernel, image.initrd, tmp_path / "machine", metadata
-    )
-    with machine as console:
-        try:
-            stack = heat.wait_for("qemu", ["CREATE_COMPLETE"], 600)
-        finally:
-            print(console.tail(60))
-    assert stack.outputs["greet_deploy_stdout"] == "hello world\n"
-    heat.delete_stack("qemu")
 
 
 def test_metadata_is_handed_over_closed_to_other_users(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ if [ -z "${DIB_HEAT_CONFIG_ZAQAR_PYTHONS:-}" ]; then
         ubuntu/resolute) DIB_HEAT_CONFIG_ZAQAR_PYTHONS="3.14" ;;
         centos/9* | rhel/9* | rocky/9* | almalinux/9*) DIB_HEAT_CONFIG_ZAQAR_PYTHONS="3.12" ;;
         centos/10* | rhel/10* | rocky/10* | almalinux/10*) DIB_HEAT_CONFIG_ZAQAR_PYTHONS="3.12" ;;
+        opensuse/15.*) DIB_HEAT_CONFIG_ZAQAR_PYTHONS="3.11" ;;
         *) DIB_HEAT_CONFIG_ZAQAR_PYTHONS="3.11 3.12 3.13 3.14" ;;
     esac
 fi

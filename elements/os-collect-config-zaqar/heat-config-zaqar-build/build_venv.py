@@ -53,6 +53,8 @@ def main() -> int:
     installed = [path for path in sorted(wheels.glob("*.whl")) if path != pip_wheel] + packages
     options.manifest.parent.mkdir(parents=True, exist_ok=True)
     options.manifest.write_text("".join(f"{sha256(path)}  {path.name}\n" for path in installed))
+    size = sum(path.lstat().st_size for path in options.venv.glob("**/*") if path.is_file())
+    print(f"Installed {len(installed)} packages, {size / 2**20:.1f} MiB, in {options.venv}")
     return 0
 
 

@@ -21,6 +21,8 @@ MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # The oldest C library of a supported guest is 2.34 (CentOS Stream 9).
 NEWEST_GLIBC = 34
+# Written into the build host's package when that is built.
+VERSION_FILE = "version.txt"
 # Modification times in the package's wheel: the oldest that a zip file can hold.
 EPOCH = "315532800"
 
@@ -126,7 +128,9 @@ def download_command(lists: Sequence[Path], version: str, machine: str) -> list[
 
 def cached_package(hooks: Path, cache: Path, offline: bool) -> Path:
     """The directory that holds the wheel of the guest package, built where it is not cached."""
-    directory = cache / "package" / digest(list(source_files(hooks)))
+    sources = list(source_files(hooks))
+    sources.append((VERSION_FILE, version_of(hooks, digest(sources)).encode()))
+    directory = cache / "package" / digest(sources)
     if not directory.is_dir():
         if offline:
             raise StagingError(
@@ -135,7 +139,7 @@ def cached_package(hooks: Path, cache: Path, offline: bool) -> Path:
             )
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "source"  # a build writes into its source tree
-            for name, content in source_files(hooks):
+            for name, content in sources:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 (copy / name).write_bytes(content)
             into_cache(directory, ["wheel", "--no-deps", str(copy), "--wheel-dir"])
@@ -144,9 +148,21 @@ def cached_package(hooks: Path, cache: Path, offline: bool) -> Path:
 
 def source_files(hooks: Path) -> Iterator[tuple[str, bytes]]:
     """What the package is built from; requirements and what tools leave behind are not."""
-    for path in sorted([hooks / "pyproject.toml", *hooks.glob("heat_config_zaqar/**/*")]):
+    top = [hooks / "pyproject.toml", hooks / "setup.py"]
+    for path in sorted([*top, *hooks.glob("heat_config_zaqar/**/*")]):
         if path.is_file() and "__pycache__" not in path.parts:
             yield str(path.relative_to(hooks)), path.read_bytes()
+
+
+def version_of(hooks: Path, source: str) -> str:
+    """The version of the release that these elements were installed from, which git gave it.
+
+    A checkout has none, and git may refuse to speak to another user: its guests name their source.
+    """
+    release = hooks / VERSION_FILE
+    if release.is_file() and not (hooks.parent / ".git").exists():
+        return release.read_text().strip()
+    return f"0+source.{source}"
 
 
 def digest(parts: Sequence[tuple[str, bytes]]) -> str:
