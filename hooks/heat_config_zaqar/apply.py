@@ -95,11 +95,16 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
         _end_orphans(outbox)
         delivery = Delivery(outbox, current)
         delivery.supersede(deployments)
+        unfinished = [item for item in deployments if not outbox.is_finished(item.id)]
+        newest = outbox.newest_results() if unfinished else {}
         # While a reboot is due nothing may start: it comes first, and ends this run.
-        for deployment in sorted(
-            deployments, key=lambda item: not outbox.run_of(item.id).reboot_due
-        ):
-            if not outbox.is_finished(deployment.id):
+        unfinished.sort(key=lambda item: not outbox.run_of(item.id).reboot_due)
+        for deployment in unfinished:
+            if deployment.creation_time < newest.get(deployment.text_input("deploy_queue_id"), ""):
+                _LOG.warning(
+                    "deployment %s: not run, a newer config has replaced it", deployment.id
+                )
+            else:
                 entry = _execute(deployment, outbox, current)
                 if entry is not None:
                     delivery.deliver(entry.id)

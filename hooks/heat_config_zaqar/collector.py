@@ -83,7 +83,11 @@ class Collector:
             self._poll(*login)
         elif self._pushed():
             self._last_read = time.time()
-        snapshot = self._stored()
+        try:
+            snapshot = self._stored()
+        except OSError as error:
+            _LOG.error("%s; the stored metadata cannot be used", error)
+            snapshot = None
         if snapshot is None:
             raise exc.ZaqarMetadataNotAvailable()
         pairs: list[tuple[str, Any]] = merger.merged_list_from_content(
@@ -129,7 +133,8 @@ class Collector:
                 self._forget_listener()
                 self._connection = Connection(credentials, self._settings)
             changed = self._receive(self._connection, queue_name)
-        except HeatConfigError as error:
+        except (HeatConfigError, OSError) as error:
+            # Where the disk refuses, the messages stay in their queue.
             refused = isinstance(error, UnauthorizedError)
             self._report_trouble("refused" if refused else "away", error)
             self._due = time.monotonic() + (self._refused if refused else self._away).next()
@@ -229,7 +234,7 @@ class Collector:
                 return max(current_at, read_at)
         return current_at
 
-    def _report_trouble(self, state: str, error: HeatConfigError) -> None:
+    def _report_trouble(self, state: str, error: Exception) -> None:
         """Log the first failure and a change of kind, not each try."""
         if self._state[0] != state:
             hint = "was the stack deleted? " if state == "refused" else ""
@@ -245,4 +250,5 @@ class Collector:
             self._since = time.time()
         if before != self._state:
             known = {"state": state, "since": self._since, "detail": detail}
-            durable.write_json(self._settings.connection_file, known)
+            with contextlib.suppress(OSError):
+                durable.write_json(self._settings.connection_file, known)

@@ -3,7 +3,8 @@
 One process delivers at a time; each entry is read again once it is that process's turn.
 Invariant: an entry leaves the outbox only when Heat's side has its signal, when it was refused for
 good, or when a newer config took its signal queue; a message is never posted a second time while
-the first may still be in the queue or may have been read by Heat.
+the first may still be in the queue or may have been read by Heat. Nothing is sent before the
+metadata queue was looked at: Heat may have given up on a deployment while its hook ran.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ from heat_config_zaqar.errors import (
     AmbiguousError,
     HeatConfigError,
     PermanentError,
+    RejectedError,
     TemporaryError,
-    UnauthorizedError,
 )
 from heat_config_zaqar.messaging import Connection, Queue, send_presigned
-from heat_config_zaqar.metadata_store import MetadataStore
+from heat_config_zaqar.metadata_store import MetadataStore, deployments_of, usable
 from heat_config_zaqar.outbox import Entry, Outbox, Settled
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_data import CONFIG_ID, Body, fit
@@ -33,7 +34,7 @@ _MESSAGE_TTL_SECONDS = 24 * 3600
 _SURELY_FITS_BYTES = 16 * 1024
 _ENVELOPE_BYTES = 256
 _DEFAULT_LIMIT_BYTES = 262144
-# A Keystone in trouble may refuse everybody for a while; after this, the stack is gone.
+# A service in trouble, or a proxy in its place, may refuse everybody; after this, it means it.
 _REFUSED_SECONDS = 3600
 
 _LOG = logging.getLogger(__name__)
@@ -47,8 +48,10 @@ class Delivery:
         self._lock = settings.state_dir / "deliver.lock"
         self._connections: dict[Credentials, Connection] = {}
         self._away: set[Transport] = set()
-        server = MetadataStore(settings.metadata_file).login()
-        self._server = server[0] if server else None
+        self._metadata = MetadataStore(settings.metadata_file)
+        login = self._metadata.login()
+        self._server = login[0] if login else None
+        self._metadata_queue = login[1] if login else ""
         ca_file = (self._server.ca_file if self._server else "") or settings.ca_file
         self._settings = dataclasses.replace(settings, ca_file=ca_file)
 
@@ -60,15 +63,8 @@ class Delivery:
 
         :raises OSError: the state directory cannot be written.
         """
-        newest = {}
-        for item in sorted(deployments, key=lambda item: item.creation_time):
-            newest[_target(item)] = item
         with durable.locked(self._lock):
-            for entry in self._outbox.pending():
-                taker = newest.get(_target_of(entry)) if any(_target_of(entry)) else None
-                if taker and taker.creation_time > entry.creation_time:
-                    _LOG.warning("deployment %s: signal dropped, %s is newer", entry.id, taker.id)
-                    self._outbox.settle(entry, Settled.SUPERSEDED, f"newer config {taker.id}")
+            self._drop_superseded(self._outbox.pending(), deployments)
 
     def deliver_all(self) -> int:
         """Try each pending signal once; return how many are left.
@@ -76,7 +72,7 @@ class Delivery:
         :raises OSError: the state directory cannot be written.
         """
         with durable.locked(self._lock):
-            return sum(not self._deliver(entry) for entry in self._outbox.pending())
+            return self._deliver_each(self._outbox.pending())
 
     def deliver(self, config_id: str) -> None:
         """Try to send one signal, unless another process has sent it meanwhile.
@@ -85,8 +81,49 @@ class Delivery:
         """
         with durable.locked(self._lock):
             entry = self._outbox.find_pending(config_id)
-            if entry is not None:
-                self._deliver(entry)
+            self._deliver_each([entry] if entry else [])
+
+    def _deliver_each(self, entries: list[Entry]) -> int:
+        """Send what is not superseded by what Heat has posted until now; return what is left."""
+        if not entries:
+            return 0
+        wanted = self._drop_superseded(entries, self._posted_deployments())
+        return sum(not self._deliver(entry) for entry in wanted)
+
+    def _drop_superseded(
+        self, entries: list[Entry], deployments: Iterable[Deployment]
+    ) -> list[Entry]:
+        """Settle each entry whose signal queue now belongs to a newer config; return the others."""
+        newest = {}
+        for item in sorted(deployments, key=lambda item: item.creation_time):
+            newest[_target(item)] = item
+        others = []
+        for entry in entries:
+            taker = newest.get(_target_of(entry)) if any(_target_of(entry)) else None
+            if taker and taker.creation_time > entry.creation_time:
+                _LOG.warning("deployment %s: signal dropped, %s is newer", entry.id, taker.id)
+                self._outbox.settle(entry, Settled.SUPERSEDED, f"newer config {taker.id}")
+            else:
+                others.append(entry)
+        return others
+
+    def _posted_deployments(self) -> list[Deployment]:
+        """Return what waits in the metadata queue, and what is stored.
+
+        The queue comes first: what the collector takes from it meanwhile is stored before it goes.
+        """
+        waiting: list[object] = []
+        if self._server:
+            try:
+                queue = self._connection(self._server).queue(self._metadata_queue)
+                waiting = [body for _, body in queue.messages()]
+            except TemporaryError as error:
+                _LOG.warning("signals to Zaqar are not sent yet: %s", error)
+                self._away.add(Transport.ZAQAR)
+            except PermanentError as error:
+                _LOG.info("%s; signalling without having looked for newer metadata", error)
+        snapshots = [usable(body) for body in [*waiting, self._metadata.load() or {}]]
+        return [item for body in snapshots if body for item in deployments_of(body)]
 
     def _deliver(self, entry: Entry) -> bool:
         """Try to send one signal; return whether the outbox is done with it."""
@@ -94,8 +131,8 @@ class Delivery:
             return False
         try:
             self._send(entry)
-        except UnauthorizedError as error:
-            if time.time() - entry.finished < _REFUSED_SECONDS:
+        except RejectedError as error:
+            if _may_change(entry):
                 _LOG.warning("deployment %s: signal not sent yet: %s", entry.id, error)
                 return False
             self._give_up(entry, error)
@@ -166,9 +203,9 @@ class Delivery:
             return True
         try:
             user.signal_resource(entry.stack_id, entry.resource_name, entry.body)
-        except TemporaryError:
-            raise
-        except PermanentError as error:
+        except RejectedError as error:
+            if _may_change(entry):
+                raise
             _LOG.warning("deployment %s: %s; posting again", entry.id, error)
             return False
         return True
@@ -189,6 +226,11 @@ class Delivery:
         if login not in self._connections:
             self._connections[login] = Connection(login, self._settings)
         return self._connections[login]
+
+
+def _may_change(entry: Entry) -> bool:
+    """Whether a service that refuses may still change its mind."""
+    return time.time() - entry.finished < _REFUSED_SECONDS
 
 
 def _own_login(entry: Entry) -> Credentials:

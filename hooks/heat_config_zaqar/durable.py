@@ -76,6 +76,14 @@ def remove(path: Path) -> None:
         _sync_directory(path.parent)
 
 
+def confirm(path: Path) -> None:
+    """Make durable that `path` is there, where a crash may have cut `write_json` short.
+
+    :raises OSError: the file system refuses.
+    """
+    _sync_directory(path.parent)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a file that cannot be used to `NAME.corrupt`, for the operator, and return that path.
 

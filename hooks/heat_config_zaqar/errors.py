@@ -41,5 +41,9 @@ class PermanentError(HeatConfigError):
     """A service refused for good; the same request will never succeed."""
 
 
-class UnauthorizedError(PermanentError):
+class RejectedError(PermanentError):
+    """A service, or a proxy in its place, refused the request."""
+
+
+class UnauthorizedError(RejectedError):
     """Keystone refuses the user: the stack was deleted, or the credentials are wrong."""

@@ -26,7 +26,7 @@ _HOOKS_VARIABLE = "HEAT_CONFIG_HOOKS"
 REBOOT_CODE = 194
 _REBOOT_COMMAND = ("systemctl", "reboot")
 _REBOOT_SECONDS = 60
-_MOST_OUTPUT_BYTES = 64 * 1024 * 1024
+_MOST_OUTPUT_BYTES = 8 * 1024 * 1024
 _KEPT_LOG_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
 # Becomes the hook when it reads a line: the first that we write to its standard input. If we die
@@ -37,7 +37,7 @@ _GATE = ("/bin/sh", "-c", 'read -r _ && exec "$0"')
 class Outcome(NamedTuple):
     """What came of a hook.
 
-    :ivar stdout: all that it printed, or the first 64 MiB of more.
+    :ivar stdout: all that it printed, or the first 8 MiB of more.
     :ivar stderr: the last 64 KiB of what it logged.
     :ivar returncode: its exit code; negative for the signal that killed it.
     :ivar problem: why it could not be run to its end, empty where it was.

@@ -35,6 +35,7 @@ from heat_config_zaqar.errors import (
     AmbiguousError,
     CorruptFileError,
     PermanentError,
+    RejectedError,
     TemporaryError,
     UnauthorizedError,
 )
@@ -334,7 +335,7 @@ def _own_error(error: Exception, message: str) -> TemporaryError | PermanentErro
     if isinstance(error, zaqar_errors.TransportError):
         return _by_status(error.code or 500, message)
     if isinstance(error, keystone_errors.CatalogException):
-        return PermanentError(f"{message} (not in the catalog)")
+        return RejectedError(f"{message} (not in the catalog)")
     # A connection that broke, or an answer that makes no sense: by then the request had left.
     return TemporaryError(message) if _never_left(error) else AmbiguousError(message)
 
@@ -349,7 +350,7 @@ def _by_status(status: int, message: str) -> TemporaryError | PermanentError:
         return AmbiguousError(message)
     if status == 401:
         return UnauthorizedError(message)
-    return TemporaryError(message) if status in (408, 425, 429) else PermanentError(message)
+    return TemporaryError(message) if status in (408, 425, 429) else RejectedError(message)
 
 
 def _never_left(error: BaseException) -> bool:

@@ -97,8 +97,8 @@ def combine(
     :returns: the snapshot, None where there is nothing usable; and the ids of the unfinished
         deployments that the last message lacks: while there are any, the batch is in doubt.
     """
-    usable = [body for body in map(_usable, messages) if body is not None]
-    batch = ([stored] if stored else []) + usable
+    received = [body for body in map(usable, messages) if body is not None]
+    batch = ([stored] if stored else []) + received
     if not batch:
         return None, []
     newest = dict(batch[-1])
@@ -136,7 +136,8 @@ def _replaced(item: Deployment, others: dict[str, Deployment]) -> bool:
     )
 
 
-def _usable(body: Any) -> Snapshot | None:
+def usable(body: Any) -> Snapshot | None:
+    """Return the body of a message where it is a snapshot; None, logged, where it is none."""
     if not isinstance(body, dict):
         _LOG.error("ignored a metadata message that is not a map but %s", type(body).__name__)
         return None

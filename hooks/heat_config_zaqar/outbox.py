@@ -168,6 +168,22 @@ class Outbox:
         """Whether there is a result, signalled or not."""
         return any(self._path(name, config_id).exists() for name in (_PENDING, *Settled))
 
+    def newest_results(self) -> dict[str, str]:
+        """Return for each signal queue when the newest config with a result was made.
+
+        A message that comes late may list a config that this one has replaced.
+
+        :raises OSError: the state directory cannot be read.
+        """
+        newest: dict[str, str] = {}
+        for path in (path for state in (_PENDING, *Settled) for path in self._files(state)):
+            with contextlib.suppress(CorruptFileError, TypeError, KeyError):
+                record = durable.read_json(path)
+                queue = record["queue"]
+                newest[queue] = max(record["creation_time"], newest.get(queue, ""))
+        newest.pop("", None)
+        return newest
+
     def pending(self) -> list[Entry]:
         """Return the entries that must still be signalled, oldest first.
 
@@ -265,9 +281,12 @@ class Outbox:
         durable.remove(self._path(Settled.FAILED, entry.id))
 
     def _load(self, path: Path) -> Entry | None:
-        if any(self._path(state, path.stem).exists() for state in Settled):
-            durable.remove(path)
-            return None
+        for state in Settled:
+            if self._path(state, path.stem).exists():
+                # A crash came between the two steps of `settle`, perhaps within the first one.
+                durable.confirm(self._path(state, path.stem))
+                durable.remove(path)
+                return None
         try:
             document = durable.read_json(path)
             if document is None and not path.exists():

@@ -16,6 +16,9 @@ STATUS_CODE = "deploy_status_code"
 # Heat ignores it; it lets us recognise our own message in a queue that all updates share.
 CONFIG_ID = "deploy_config_id"
 
+# Of what cannot be used as outputs; no queue takes more.
+_KEPT_CHARACTERS = 1024 * 1024
+
 Body = dict[str, Any]
 
 
@@ -36,6 +39,8 @@ def from_hook(hook: str, stdout: bytes, stderr: str, returncode: int) -> Body:
     """
     text = stdout.decode("utf-8", "replace")
     body, problem = _parsed(text)
+    if len(text) > _KEPT_CHARACTERS:
+        text = _marked(text, _KEPT_CHARACTERS)
     if returncode < 0:
         problem = f"was killed by signal {-returncode}"
     elif returncode > 0 and not body.get(STATUS_CODE):
@@ -95,7 +100,8 @@ def _keep_end(text: str, budget: int) -> str:
     """Return the longest end of `text` that takes `budget` bytes in JSON, its marker included."""
     if _size(text) - 2 <= budget:
         return text
-    low, high = 0, len(text)
+    # Each character takes a byte at least: what lies further back cannot be kept.
+    low, high = 0, min(len(text), max(budget, 0))
     while low < high:
         middle = (low + high + 1) // 2
         if _size(_marked(text, middle)) - 2 <= budget:

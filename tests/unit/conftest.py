@@ -1,10 +1,14 @@
 """Deployments and messages as Heat sends them."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.chaos.disk import Journal
 
 # A busy machine is slow; that says nothing about the code.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,3 +75,14 @@ def deployment() -> Make:
 def message() -> Make:
     """A function that makes the body of a metadata message."""
     return make_message
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """What a power cut would lose of `state` below the test's directory."""
+    watching = Journal(tmp_path / "state", tmp_path / "journal")
+    for name in ("rename", "replace", "unlink", "mkdir", "fsync"):
+        # What the journal puts there goes at the end of the test.
+        monkeypatch.setattr(os, name, getattr(os, name))
+    watching.install()
+    return watching

@@ -52,6 +52,17 @@ def test_each_deployment_runs_once_however_often_it_is_applied(
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
 
 
+def test_a_config_whose_successor_has_a_result_never_runs(
+    current: Settings, tmp_path: Path
+) -> None:
+    new = quiet("new", deploy_queue_id="q", creation_time="2026-11-22T16:00:00Z")
+    old = quiet("old", deploy_queue_id="q")
+    assert set(applied(current, new)) == {"new"}
+    # As in a message that was late.
+    assert set(applied(current, old, quiet("other"))) == {"new", "other"}
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
 def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
     found = applied(
         current,

@@ -77,3 +77,14 @@ def test_heat_is_not_asked_where_there_is_no_doubt(tmp_path: Path) -> None:
     answers = Answers([make_message(make_deployment("a"))], [])
     assert received(tmp_path, answers) == ["a"]
     assert answers.asked == 0
+
+
+def test_messages_are_deleted_only_after_they_are_stored(tmp_path: Path) -> None:
+    store = MetadataStore(Settings(state_dir=tmp_path).metadata_file)
+
+    class Looking(Answers):
+        def delete(self, ids: list[str]) -> None:
+            assert ids == ["0"]
+            assert [item.id for item in deployments_of(store.load() or {})] == ["a"]
+
+    received(tmp_path, Looking([make_message(make_deployment("a"))], []))

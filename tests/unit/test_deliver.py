@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import pytest
 from heat_config_zaqar.apply import entry_for
 from heat_config_zaqar.deliver import Delivery
 from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.errors import AmbiguousError, TemporaryError, UnauthorizedError
+from heat_config_zaqar.metadata_store import MetadataStore
 from heat_config_zaqar.outbox import Outbox, Settled
 from heat_config_zaqar.settings import Settings
-from tests.unit.conftest import make_deployment
+from tests.unit.conftest import make_deployment, make_message
 
 # A port of loopback where nothing listens.
 NOBODY = "http://127.0.0.1:9/v3/"
@@ -82,3 +85,94 @@ def test_a_deployment_without_a_signal_url_is_given_up(current: Settings) -> Non
     outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL")
     assert Delivery(outbox, current).deliver_all() == 0
     assert states(outbox) == {"a": "failed"}
+
+
+class PlayedQueue:
+    """A user's connection and its one queue; the faults that `post` raises are the test's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bodies: list[Any] = []
+        self.faults: list[Exception] = []
+        self.on_post: Callable[[], object] = lambda: None
+        monkeypatch.setattr(Delivery, "_connection", lambda *_: self)
+
+    def queue(self, _: str) -> "PlayedQueue":
+        return self
+
+    def messages(self) -> list[tuple[str, Any]]:
+        return [(str(number), body) for number, body in enumerate(self.bodies)]
+
+    def post(self, body: dict[str, Any], _: int) -> None:
+        self.on_post()
+        fault = self.faults.pop() if self.faults else None
+        if not isinstance(fault, UnauthorizedError):
+            self.bodies.append(body)
+        if fault:
+            raise fault
+
+
+def test_a_post_without_an_answer_is_looked_for_before_anything_is_sent(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    played.faults = [AmbiguousError("no answer")]
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "delivered"}
+    assert len(played.bodies) == 1
+
+
+def test_an_entry_is_marked_on_disk_before_the_post(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    outbox = finish(current, "a")
+    marks: list[bool] = []
+    played.on_post = lambda: marks.append(outbox.pending()[0].sending)
+    Delivery(outbox, current).deliver_all()
+    assert marks == [True]
+
+
+def test_a_login_that_is_refused_for_a_while_costs_no_signal(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    played.faults = [UnauthorizedError("401")]
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "delivered"}
+
+
+def test_a_signal_is_dropped_where_newer_metadata_waits_that_nobody_has_read(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a")
+    MetadataStore(current.metadata_file).save(make_message(make_deployment("a")), 0)
+    played = PlayedQueue(monkeypatch)
+    later = {"creation_time": "2026-11-22T16:00:00Z", "deploy_queue_id": "t1-a-mpmx6jwjdxiw"}
+    newer = make_deployment("b", deploy_resource_name="a", **later)
+    played.bodies = ["text", make_message(newer)]
+    Delivery(outbox, current).deliver("a")
+    assert states(outbox) == {"a": "superseded"}
+    assert len(played.bodies) == 2
+
+
+def test_a_metadata_queue_that_cannot_be_read_delays_signals_to_zaqar_alone(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "zaqar")
+    finish(current, "none", deploy_signal_transport="NO_SIGNAL")
+    MetadataStore(current.metadata_file).save(make_message(), 0)
+    played = PlayedQueue(monkeypatch)
+    monkeypatch.setattr(played, "messages", raising(TemporaryError("away")))
+    assert Delivery(outbox, current).deliver_all() == 1
+    assert states(outbox) == {"zaqar": "outbox", "none": "delivered"}
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail

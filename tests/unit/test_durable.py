@@ -7,6 +7,7 @@ import pytest
 
 from heat_config_zaqar import durable
 from heat_config_zaqar.errors import CorruptFileError
+from tests.chaos.disk import Journal
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -62,3 +63,12 @@ def test_a_full_disk_leaves_the_old_file(small_disk: Path) -> None:
 
 def test_removing_a_file_that_is_gone_is_fine(tmp_path: Path) -> None:
     durable.remove(tmp_path / "missing")
+
+
+def test_a_power_cut_after_writing_loses_nothing(journal: Journal, tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        durable.write_json(tmp_path / "state" / "deep" / "x.json", content)
+        assert journal.pending(os.getpid()) == []
+    durable.remove(tmp_path / "state" / "deep" / "x.json")
+    assert journal.pending(os.getpid()) == []
+    assert journal.unsynced_contents == 0

@@ -9,6 +9,7 @@ from heat_config_zaqar.apply import entry_for
 from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.outbox import Entry, Outbox, Run, Settled
 from heat_config_zaqar.processes import identify
+from tests.chaos.disk import Journal
 from tests.unit.conftest import make_deployment
 
 
@@ -127,6 +128,19 @@ def test_a_crash_between_settling_and_removing_does_not_send_again(tmp_path: Pat
     (tmp_path / "outbox" / "d0.json").write_bytes(pending)
     assert outbox.pending() == []
     assert not (tmp_path / "outbox" / "d0.json").exists()
+
+
+def test_a_crash_within_settling_and_then_a_power_cut_loses_no_state(
+    tmp_path: Path, journal: Journal
+) -> None:
+    outbox = Outbox(tmp_path / "state")
+    outbox.finish(entry())
+    # As a process leaves it that is killed after the rename, before the directory's fsync.
+    (tmp_path / "state" / "delivered").mkdir()
+    (tmp_path / "new").write_text("{}")
+    os.rename(tmp_path / "new", tmp_path / "state" / "delivered" / "d0.json")
+    assert outbox.pending() == []
+    assert [change for change in journal.pending(os.getpid()) if "rename" in change] == []
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", "null", '{"credentials": 3}'])

@@ -1,4 +1,5 @@
 import json
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +123,12 @@ def test_anything_a_hook_prints_becomes_a_map_that_zaqar_takes(
     assert json.dumps(body)
     if returncode:
         assert body[STATUS_CODE]
+
+
+def test_of_megabytes_that_are_no_json_the_end_is_kept_and_quickly_cut() -> None:
+    began = time.process_time()
+    body = from_hook("script", bytes(8_000_000) + b"END", "", 0)
+    assert body["deploy_stdout"].endswith("END")
+    assert len(body["deploy_stdout"]) < 1_100_000
+    assert len(json.dumps(fit(body, 262_144))) <= 262_144
+    assert time.process_time() - began < 5

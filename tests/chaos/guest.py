@@ -1,0 +1,228 @@
+"""A guest whose processes are forked from this warm one, each killed or not at a named step.
+
+Invariant: a run's whole effect is on disk and in the cloud; two guests share nothing.
+"""
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import NoReturn
+
+from heat_config_zaqar import apply, cli, durable, launcher
+from heat_config_zaqar.deployment import parse_credentials
+from heat_config_zaqar.messaging import Connection
+from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
+from tests.chaos.disk import Journal
+from tests.chaos.steps import Steps
+
+_ENTRIES: dict[str, tuple[Callable[[], int], list[str]]] = {
+    "collect": (launcher.main, ["heat-config-zaqar-collect"]),
+    "apply": (apply.main, ["55-heat-config"]),
+    "deliver": (cli.main, ["heat-config-zaqar", "deliver"]),
+}
+_LONGEST_SECONDS = 90
+MAX_ATTEMPTS = 4
+# Built-ins alone, so that it costs one process. `$$` is what a power cut has to end.
+_HOOK = """#!/bin/sh
+IFS= read -r document
+id=${document#*\\"id\\": \\"}
+id=${id%%\\"*}
+# Whoever started it was killed before it could say what to do.
+[ "$id" ] || exit 1
+echo "start $id $$" >>LOG
+COMMAND
+echo "end $id $$" >>LOG
+echo "{\\"result\\": \\"$id $$\\"}"
+"""
+
+
+class Guest:
+    """One guest in a directory of its own.
+
+    :param section: its login and queue.
+    :param token: a login's state as keystoneauth keeps it, so that not every guest needs an own.
+    :param settings: that differ from those of all guests here.
+    """
+
+    def __init__(
+        self, directory: Path, section: dict[str, str], token: str, **settings: object
+    ) -> None:
+        self.directory = directory
+        self.state = directory / "state"
+        self.troubles: list[str] = []
+        # Where a disk fault is on, 55-heat-config says so by its exit code.
+        self.may_fail = False
+        self.runs_file = directory / "runs"
+        self.runs_file.touch()
+        self._config = directory / "heat-config"
+        self._log = directory / "log"
+        self._section = section
+        self._token = token
+        self._journal = Journal(self.state, directory / "journal")
+        self._write_settings({"request_timeout": 60, "max_attempts": MAX_ATTEMPTS} | settings)
+        self._write_conf(section)
+        self.set_pause(0)
+        self.give_token()
+
+    def set_pause(self, seconds: float) -> None:
+        """Set how long each hook takes from now on."""
+        self.set_hook(f"sleep {seconds}" if seconds else ":")
+
+    def set_hook(self, command: str) -> None:
+        """Set what each hook does from now on."""
+        hooks = self.directory / "hooks"
+        hooks.mkdir(exist_ok=True)
+        text = _HOOK.replace("LOG", shlex.quote(str(self.runs_file))).replace("COMMAND", command)
+        path = hooks / "script.new"
+        path.write_text(text)
+        path.chmod(0o755)
+        path.rename(hooks / "script")
+
+    def give_token(self) -> None:
+        """Put a token where a login would leave it."""
+        login, _ = parse_credentials(self._section) or (None, "")
+        assert login
+        settings = Settings(runtime_dir=self.directory / "run")
+        durable.write_json(Connection(login, settings)._token_file, self._token)
+
+    def start(self, entry: str, armed: str = "") -> int:
+        """Fork a process that runs one of the guest's programs; return its pid."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._run(entry, armed)
+        return pid
+
+    def wait(self, entry: str, pid: int) -> str:
+        """Wait for a process; return the step at which it was killed, empty where it was not."""
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        pause = 0.001
+        while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
+            if time.monotonic() > deadline:
+                self.troubles.append(f"hung: {entry} takes over {_LONGEST_SECONDS} s")
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
+        code = os.waitstatus_to_exitcode(found[1])
+        mark = self._mark(pid)
+        if code == -signal.SIGKILL and mark.exists():
+            step = mark.read_text()
+            mark.unlink()
+            return step
+        if not self.may_fail:
+            left = self._journal.pending(pid)
+            self.troubles += [f"unsynced: {entry}: {change}" for change in left]
+        if code not in (0, 1):
+            self.troubles.append(f"crash: {entry} ended with {code}, see {self._log}")
+        if code == 0 and entry == "collect":
+            self._render()
+        elif code != 0 and entry == "apply" and not self.may_fail:
+            self.troubles.append(f"crash: 55-heat-config ended with {code}, see {self._log}")
+        return ""
+
+    def run(self, entry: str, armed: str = "") -> str:
+        """Run one program to its end, or to its kill; return the step of the kill."""
+        return self.wait(entry, self.start(entry, armed))
+
+    def reboot(self) -> None:
+        """Restart the machine; none of the guest's programs may be running but hooks."""
+        self._kill_hooks()
+        shutil.rmtree(self.directory / "run", ignore_errors=True)
+        self._config.unlink(missing_ok=True)
+
+    def cut_power(self, random: Random) -> int:
+        """Restart the machine, and lose what was not fsynced; return how many changes."""
+        self._kill_hooks()
+        lost = self._journal.lose(random)
+        self.reboot()
+        return lost
+
+    def runs(self) -> list[tuple[str, str, int]]:
+        """Return what hooks did, in order: (start or end, config id, pid)."""
+        lines = [line.split() for line in self.runs_file.read_text().splitlines()]
+        return [(what, config, int(pid)) for what, config, pid in lines]
+
+    def states(self) -> dict[str, list[str]]:
+        """Return in which directories of the state each config id has a file."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.state.glob("*/*.json")):
+            found.setdefault(path.stem, []).append(path.parent.name)
+        return found
+
+    def _mark(self, pid: int) -> Path:
+        """Where a process that kills itself says at which step."""
+        return self.directory / f"killed-{pid}"
+
+    def _kill_hooks(self) -> None:
+        count = Counter(pid for _, _, pid in self.runs())
+        for pid in (pid for pid, lines in count.items() if lines % 2):
+            with suppress(OSError):
+                if str(self.directory) in Path(f"/proc/{pid}/cmdline").read_text():
+                    os.killpg(os.getpgid(pid), signal.SIGKILL)
+
+    def _render(self) -> None:
+        """Write what os-apply-config makes of the collected metadata."""
+        with suppress(FileNotFoundError, ValueError):
+            found = json.loads((self.directory / "collect.out").read_text())
+            deployments = found.get("zaqar", {}).get("deployments")
+            if deployments is not None:
+                self._config.write_text(json.dumps(deployments))
+
+    def _run(self, entry: str, armed: str) -> NoReturn:
+        code = 70
+        try:
+            os.setsid()
+            main, arguments = _ENTRIES[entry]
+            if entry == "collect":
+                conf = str(self.directory / "os-collect-config.conf")
+                arguments = [*arguments, "--config-file", conf, "--one-time", "zaqar"]
+            self._redirect(entry)
+            sys.argv = arguments
+            os.environ[SETTINGS_VARIABLE] = str(self.directory / "settings.toml")
+            os.environ["HEAT_CONFIG_HOOKS"] = str(self.directory / "hooks")
+            os.environ["HEAT_SHELL_CONFIG"] = str(self._config)
+            self._journal.install()
+            Steps(armed, self._mark(os.getpid())).install()
+            code = main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:  # noqa: BLE001 # this process ends here whatever it was
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _redirect(self, entry: str) -> None:
+        out = os.open(self.directory / f"{entry}.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(out, 1)
+        os.dup2(log, 2)
+        # Not the objects of whoever forked us: pytest's write elsewhere.
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        logging.getLogger().handlers.clear()
+
+    def _write_settings(self, settings: dict[str, object]) -> None:
+        lines = [f'state_dir = "{self.state}"', f'runtime_dir = "{self.directory / "run"}"']
+        lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+        (self.directory / "settings.toml").write_text("\n".join(lines))
+
+    def _write_conf(self, section: dict[str, str]) -> None:
+        options = [f"{key} = {value.replace('$', '$$')}" for key, value in section.items()]
+        cache = self.directory / "cache"
+        text = ["[DEFAULT]", f"cachedir = {cache}", f"backup_cachedir = {cache}-backup"]
+        conf = "\n".join([*text, "[zaqar]", *options, ""])
+        (self.directory / "os-collect-config.conf").write_text(conf)

@@ -1,0 +1,89 @@
+"""Runs the coverage-guided fuzzer on every parser: `tox -e fuzz -- --inputs N`.
+
+An input that breaks a target is kept in build/fuzz and printed; it becomes a test in
+tests/unit/test_fuzzed.py. With a file as argument, tries that input again.
+"""
+
+import argparse
+import logging
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["heat_config_zaqar"]):
+    from tests.fuzz.targets import TARGETS
+
+_BUILD = Path(__file__).resolve().parents[2] / "build" / "fuzz"
+# What each target gets of a million: those that guests get from elsewhere most.
+_SHARES = {
+    "metadata": 0.35,
+    "hook_output": 0.35,
+    "message": 0.15,
+    "settings_file": 0.1,
+    "state_file": 0.05,
+}
+_SEEDS = {
+    "message": b'{"deployments": [{"id": "a", "inputs": [{"name": "deploy_queue_id"}]}]}',
+    "hook_output": b'\x80{"deploy_stdout": "x", "deploy_status_code": 0}',
+    "settings_file": b'push = true\nmax_attempts = 3\nstate_dir = "/x"\n',
+    "state_file": b'{"id": "x", "transport": "NO_SIGNAL", "credentials": null, "body": {}}',
+    "metadata": bytes(range(64)),
+}
+
+
+def main() -> int:
+    """Fuzz all targets, or one; return 0 where nothing broke."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="for all targets together")
+    parser.add_argument("--target", choices=sorted(TARGETS), help="fuzz in this process")
+    parser.add_argument("file", nargs="?", type=Path, help="an input to try again")
+    options = parser.parse_args()
+    if options.target and options.file:
+        TARGETS[options.target](options.file.read_bytes())
+        return 0
+    if options.target:
+        _fuzz(options.target, options.inputs)
+    began = time.monotonic()
+    totals = {name: _run(name, int(options.inputs * share)) for name, share in _SHARES.items()}
+    broken = [name for name, done in totals.items() if done is None]
+    tried = sum(filter(None, totals.values()))
+    print(
+        f"fuzz: {tried} inputs in {time.monotonic() - began:.0f} s, broken: {broken or 'nothing'}"
+    )
+    return 1 if broken else 0
+
+
+def _run(target: str, inputs: int) -> int | None:
+    """Fuzz one target in a process of its own; return how many inputs it got, None if one broke."""
+    corpus = _BUILD / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    (corpus / "seed").write_bytes(_SEEDS[target])
+    command = [sys.executable, "-m", "tests.fuzz", "--target", target, "--inputs", str(inputs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"Done (\d+) (?:runs )?in", done.stderr)
+    if done.returncode != 0 or not found:
+        print(
+            f"fuzz: {target} broke; the input is in {_BUILD}:\n{done.stdout}\n{done.stderr[-6000:]}"
+        )
+        return None
+    cover = re.findall(r"cov: (\d+)", done.stderr)
+    print(f"fuzz: {target}: {found[1]} inputs, {cover[-1] if cover else '?'} edges", flush=True)
+    return int(found[1])
+
+
+def _fuzz(target: str, inputs: int) -> None:
+    """Hand this process to the fuzzer, which ends it."""
+    # What it says of each bad input is not looked at.
+    logging.disable()
+    arguments = [f"-runs={inputs}", "-max_len=4096", "-timeout=60", "-rss_limit_mb=2048"]
+    arguments += [f"-artifact_prefix={_BUILD}/{target}-", str(_BUILD / target)]
+    atheris.Setup([sys.argv[0], *arguments], TARGETS[target])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

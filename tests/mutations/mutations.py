@@ -1,0 +1,267 @@
+"""The list: what each invariant rests on, the product without it, and the test that must notice."""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """One fix to take out.
+
+    :ivar name: what the product then does.
+    :ivar file: in `hooks/heat_config_zaqar`.
+    :ivar fix: a text that is there once.
+    :ivar without: what stands there without the fix.
+    :ivar test: that must fail.
+    """
+
+    name: str
+    file: str
+    fix: str
+    without: str
+    test: str
+
+
+_UNIT = "tests/unit/test_{}.py::test_{}"
+
+MUTATIONS = [
+    Mutation(
+        "messages are deleted before they are stored",
+        "collector.py",
+        "                self._store.save(snapshot, 0 if self._doubt else now)\n",
+        "                queue.delete([message_id for message_id, _ in messages])\n"
+        "                self._store.save(snapshot, 0 if self._doubt else now)\n",
+        _UNIT.format("collector", "messages_are_deleted_only_after_they_are_stored"),
+    ),
+    Mutation(
+        "a file's content is not fsynced before it gets its name",
+        "durable.py",
+        "os.fsync(stream.fileno())",
+        "pass",
+        _UNIT.format("durable", "a_power_cut_after_writing_loses_nothing"),
+    ),
+    Mutation(
+        "a file's name is not fsynced",
+        "durable.py",
+        "        raise\n    _sync_directory(path.parent)",
+        "        raise",
+        _UNIT.format("durable", "a_power_cut_after_writing_loses_nothing"),
+    ),
+    Mutation(
+        "a removal is not fsynced",
+        "durable.py",
+        "path.unlink()\n        _sync_directory(path.parent)",
+        "path.unlink()",
+        _UNIT.format("durable", "a_power_cut_after_writing_loses_nothing"),
+    ),
+    Mutation(
+        "a new directory is not fsynced",
+        "durable.py",
+        "path.mkdir(mode=0o700)\n    _sync_directory(path.parent)",
+        "path.mkdir(mode=0o700)",
+        _UNIT.format("durable", "a_power_cut_after_writing_loses_nothing"),
+    ),
+    Mutation(
+        "the newest message wins, whatever it lacks",
+        "metadata_store.py",
+        "kept + [item.document for item in missing]",
+        "kept",
+        _UNIT.format(
+            "metadata_store",
+            "an_unfinished_deployment_that_the_last_message_lacks_is_kept_in_doubt",
+        ),
+    ),
+    Mutation(
+        "two configs of one signal queue both run",
+        "metadata_store.py",
+        "return bool(queue) and any(",
+        "return False and any(",
+        _UNIT.format(
+            "metadata_store", "of_one_signal_queue_only_the_newest_config_stays_in_either_order"
+        ),
+    ),
+    Mutation(
+        "metadata without a login makes the guest deaf",
+        "metadata_store.py",
+        "    _keep_section(newest, batch)\n",
+        "",
+        _UNIT.format("metadata_store", "a_snapshot_without_a_usable_section_keeps_the_last_one"),
+    ),
+    Mutation(
+        "Heat is not asked in doubt",
+        "collector.py",
+        "                if missing or self._doubt:\n",
+        "                if self._doubt:\n",
+        _UNIT.format("collector", "heats_answer_decides_a_batch_in_doubt"),
+    ),
+    Mutation(
+        "a malformed deployment costs the others",
+        "metadata_store.py",
+        '_LOG.error("ignored: %s", error)',
+        "raise",
+        _UNIT.format("metadata_store", "a_malformed_deployment_costs_no_other"),
+    ),
+    Mutation(
+        "a finished deployment runs again",
+        "apply.py",
+        "if not outbox.is_finished(item.id)]",
+        "]",
+        _UNIT.format("apply", "each_deployment_runs_once_however_often_it_is_applied"),
+    ),
+    Mutation(
+        "a config runs after its successor",
+        "apply.py",
+        "newest = outbox.newest_results() if unfinished else {}",
+        "newest: dict[str, str] = {}",
+        _UNIT.format("apply", "a_config_whose_successor_has_a_result_never_runs"),
+    ),
+    Mutation(
+        "a hook that never survives is tried for ever",
+        "apply.py",
+        "if attempts >= current.max_attempts:",
+        "if False:",
+        _UNIT.format("apply", "a_hook_that_was_interrupted_too_often_fails_with_the_reason"),
+    ),
+    Mutation(
+        "a result that is not on disk counts as one",
+        "apply.py",
+        'will try again", error)\n        return 1',
+        'will try again", error)\n        return 0',
+        _UNIT.format(
+            "apply", "a_result_that_cannot_be_made_durable_is_an_error_for_os_collect_config"
+        ),
+    ),
+    Mutation(
+        "a hook may take for ever",
+        "hook_runner.py",
+        "process.wait(limit or None)",
+        "process.wait(20)",
+        _UNIT.format("hook_runner", "a_hook_that_takes_too_long_is_killed_with_all_it_started"),
+    ),
+    Mutation(
+        "an old signal goes out for a newer config",
+        "deliver.py",
+        "if taker and taker.creation_time > entry.creation_time:",
+        "if False:",
+        _UNIT.format("deliver", "only_a_newer_config_for_the_same_resource_supersedes"),
+    ),
+    Mutation(
+        "a signal goes out though Heat has given up on its deployment",
+        "deliver.py",
+        "self._drop_superseded(entries, self._posted_deployments())",
+        "entries",
+        _UNIT.format(
+            "deliver", "a_signal_is_dropped_where_newer_metadata_waits_that_nobody_has_read"
+        ),
+    ),
+    Mutation(
+        "a signal is posted again without looking for the first one",
+        "deliver.py",
+        "if entry.sending and self._has_arrived(entry, queue, user):",
+        "if False:",
+        _UNIT.format("deliver", "a_post_without_an_answer_is_looked_for_before_anything_is_sent"),
+    ),
+    Mutation(
+        "a post leaves without a mark",
+        "deliver.py",
+        "        self._outbox.mark_sending(entry, True)\n",
+        "",
+        _UNIT.format("deliver", "an_entry_is_marked_on_disk_before_the_post"),
+    ),
+    Mutation(
+        "a short trouble of Keystone costs the signal",
+        "deliver.py",
+        "return time.time() - entry.finished < _REFUSED_SECONDS",
+        "return False",
+        _UNIT.format("deliver", "a_login_that_is_refused_for_a_while_costs_no_signal"),
+    ),
+    Mutation(
+        "a crash while settling sends again",
+        "outbox.py",
+        "if self._path(state, path.stem).exists():",
+        "if False:",
+        _UNIT.format("outbox", "a_crash_between_settling_and_removing_does_not_send_again"),
+    ),
+    Mutation(
+        "an entry goes before it is sure that its successor stays",
+        "outbox.py",
+        "                durable.confirm(self._path(state, path.stem))\n",
+        "",
+        _UNIT.format("outbox", "a_crash_within_settling_and_then_a_power_cut_loses_no_state"),
+    ),
+    Mutation(
+        "a password stays on disk after its signal",
+        "outbox.py",
+        'entry, credentials=None, url="",',
+        'entry, url="",',
+        _UNIT.format("outbox", "a_settled_entry_stays_finished_and_keeps_no_password"),
+    ),
+    Mutation(
+        "an entry that cannot be read costs the others",
+        "outbox.py",
+        "sorted(filter(None, entries), key",
+        "sorted(entries, key",
+        _UNIT.format("outbox", "an_entry_that_cannot_be_read_is_logged_and_costs_no_other"),
+    ),
+    Mutation(
+        "state directories are for everybody",
+        "durable.py",
+        "path.mkdir(mode=0o700)",
+        "path.mkdir()",
+        _UNIT.format("durable", "files_and_directories_are_for_root_alone"),
+    ),
+    Mutation(
+        "the password shows where a deployment is printed",
+        "deployment.py",
+        "password: str = dataclasses.field(repr=False)",
+        "password: str",
+        _UNIT.format("deployment", "the_password_is_not_in_the_repr"),
+    ),
+    Mutation(
+        "an id may be a path",
+        "deployment.py",
+        "_SAFE_ID.fullmatch(config_id)",
+        "_SAFE_ID.match(config_id)",
+        _UNIT.format("deployment", "rejects_an_id_that_is_no_file_name"),
+    ),
+    Mutation(
+        "Heat gets a body that is no map",
+        "signal_data.py",
+        "if not isinstance(body, dict):",
+        "if False:",
+        _UNIT.format("signal_data", "json_that_is_not_a_map_never_reaches_heat"),
+    ),
+    Mutation(
+        "output is not cut to the limit",
+        "signal_data.py",
+        "        _cut_texts(fitted, others, limit)\n",
+        "        return fitted\n",
+        _UNIT.format("signal_data", "outputs_that_cannot_be_cut_still_give_the_true_status_code"),
+    ),
+    Mutation(
+        "retries wait without a cap",
+        "backoff.py",
+        "min(self._first * 2.0 ** min(self._tries, 30), self._cap)",
+        "self._first * 2.0 ** min(self._tries, 30)",
+        _UNIT.format("backoff", "years_of_tries_stay_at_the_cap"),
+    ),
+    Mutation(
+        "a request waits for ever",
+        "messaging.py",
+        "            timeout=settings.request_timeout,\n            user_agent",
+        "            user_agent",
+        _UNIT.format("messaging", "a_service_that_never_answers_is_given_up"),
+    ),
+    Mutation(
+        "certificates are not verified",
+        "messaging.py",
+        "            verify=tls_verification(settings, credentials),\n",
+        "            verify=False,\n",
+        _UNIT.format("messaging", "a_certificate_that_nobody_signed_is_refused_and_the_hint_helps"),
+    ),
+    Mutation(
+        "an answer that never came counts as not sent",
+        "messaging.py",
+        "return TemporaryError(message) if _never_left(error) else AmbiguousError(message)",
+        "return TemporaryError(message)",
+        _UNIT.format("messaging", "a_request_that_may_have_arrived_is_ambiguous"),
+    ),
+]
