@@ -19,6 +19,7 @@ from heat_config_zaqar import durable, hook_runner, messaging
 _WRITES = {
     "save": "receive: snapshot stored",
     "begin": "execute: running recorded",
+    "ask_reboot": "execute: reboot wanted",
     "finish": "execute: result stored",
     "mark_sending": "signal: sending marked",
     "settle": "signal: settled",
@@ -29,6 +30,7 @@ _WRITES = {
 }
 _REMOVES = {
     "finish": "execute: running removed",
+    "prune": "execute: old record removed",
     "settle": "signal: outbox entry removed",
     "_load": "signal: leftover removed",
 }
