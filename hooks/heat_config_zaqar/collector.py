@@ -114,11 +114,11 @@ class Collector:
         self._woken.wait(max(min(self._due - now, longest), 0.05))
 
     def _listen(self) -> None:
-        """Have one listener for the present login."""
+        """Have one listener for the present login, while that is accepted."""
         connection, login = self._connection, self.login()
-        if connection is None or login is None or self._listener is not None:
+        if self._state[0] not in ("push", "polling") or connection is None or login is None:
             return
-        if self._settings.push:
+        if self._settings.push and (self._listener is None or self._listener.refused):
             self._listener = Listener(connection, login[1], self._settings, self._woken.set)
             self._listener.start()
 

@@ -20,7 +20,12 @@ from typing import Any
 import websocket
 
 from heat_config_zaqar.backoff import Backoff
-from heat_config_zaqar.errors import HeatConfigError, PermanentError, TemporaryError
+from heat_config_zaqar.errors import (
+    HeatConfigError,
+    PermanentError,
+    TemporaryError,
+    UnauthorizedError,
+)
 from heat_config_zaqar.messaging import Connection, tls_verification
 from heat_config_zaqar.settings import Settings
 
@@ -50,6 +55,7 @@ class Listener:
     :param wake: called from the listener's thread.
     :ivar connected: whether new messages wake the collector at the moment.
     :ivar problem: why not; empty where nothing was tried yet.
+    :ivar refused: Keystone refused the user: this listener has ended.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Listener:
     ) -> None:
         self.connected = False
         self.problem = ""
+        self.refused = False
         self._connection = connection
         self._queue = queue
         self._settings = settings
@@ -84,6 +91,10 @@ class Listener:
                     _LOG.info("%s: polling the queue", self.problem)
                     return
                 self._listen(address)
+            except UnauthorizedError:
+                # The collector is refused as well, says so, and tries less and less often.
+                self.refused = True
+                return
             except (HeatConfigError, websocket.WebSocketException, OSError, ValueError) as error:
                 self._report_trouble(error)
                 self._stopped.wait(self._backoff.next())
