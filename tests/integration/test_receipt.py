@@ -191,15 +191,19 @@ def test_snapshots_in_any_order_lose_no_deployment_and_run_no_superseded_config(
     assert ids(guest.collect()) == ids(captured.update)
 
 
+def let_two_hours_pass(guest: GuestProcess) -> None:
+    """Make it as if a guest had been off that long, in which the message of the update expired."""
+    stored = durable.read_json(guest.settings.metadata_file)
+    durable.write_json(guest.settings.metadata_file, {**stored, "current": time.time() - 7200})
+    guest.settings.collected_flag.unlink()
+
+
 def test_a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat(
     captured: Captured, guest: GuestProcess
 ) -> None:
     captured.poster.post(captured.poster.queue, captured.full)
     guest.collect()
-    # As if two hours had passed since, in which the message of the update expired.
-    stored = durable.read_json(guest.settings.metadata_file)
-    durable.write_json(guest.settings.metadata_file, {**stored, "current": time.time() - 7200})
-    guest.settings.collected_flag.unlink()
+    let_two_hours_pass(guest)
     assert ids(guest.collect()) == ids(captured.update)
 
 
@@ -208,9 +212,7 @@ def test_a_doubt_that_heat_could_not_settle_outlives_the_process(
 ) -> None:
     captured.poster.post(captured.poster.queue, captured.full)
     guest.collect()
-    stored = durable.read_json(guest.settings.metadata_file)
-    durable.write_json(guest.settings.metadata_file, {**stored, "current": time.time() - 7200})
-    guest.settings.collected_flag.unlink()
+    let_two_hours_pass(guest)
     cloud.stop("heat-api")
     try:
         assert ids(guest.collect()) == ids(captured.full)
