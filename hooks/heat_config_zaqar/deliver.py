@@ -3,13 +3,15 @@
 One process delivers at a time; each entry is read again once it is that process's turn.
 Invariant: an entry leaves the outbox only when Heat's side has its signal, when it was refused for
 good, or when a newer config took its signal queue; a message is never posted a second time while
-the first may still be in the queue or may have been read by Heat. Nothing is sent before the
-metadata queue was looked at: Heat may have given up on a deployment while its hook ran.
+the first may still be in the queue or may have been read by Heat. Nothing is sent unless the
+metadata queue was looked at in the last second: Heat may have given up on a deployment while its
+hook ran.
 """
 
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -36,6 +38,8 @@ _ENVELOPE_BYTES = 256
 _DEFAULT_LIMIT_BYTES = 262144
 # A service in trouble, or a proxy in its place, may refuse everybody; after this, it means it.
 _REFUSED_SECONDS = 3600
+# A hundred quick hooks are not worth a hundred looks for newer metadata.
+_LOOK_SECONDS = 1
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +56,8 @@ class Delivery:
         login = self._metadata.login()
         self._server = login[0] if login else None
         self._metadata_queue = login[1] if login else ""
+        self._posted: list[Deployment] = []
+        self._looked = -math.inf
         ca_file = (self._server.ca_file if self._server else "") or settings.ca_file
         self._settings = dataclasses.replace(settings, ca_file=ca_file)
 
@@ -108,10 +114,13 @@ class Delivery:
         return others
 
     def _posted_deployments(self) -> list[Deployment]:
-        """Return what waits in the metadata queue, and what is stored.
+        """Return what waits in the metadata queue, and what is stored, as of the last second.
 
         The queue comes first: what the collector takes from it meanwhile is stored before it goes.
         """
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return self._posted
+        self._looked = time.monotonic()
         waiting: list[object] = []
         if self._server:
             try:
@@ -123,7 +132,8 @@ class Delivery:
             except PermanentError as error:
                 _LOG.info("%s; signalling without having looked for newer metadata", error)
         snapshots = [usable(body) for body in [*waiting, self._metadata.load() or {}]]
-        return [item for body in snapshots if body for item in deployments_of(body)]
+        self._posted = [item for body in snapshots if body for item in deployments_of(body)]
+        return self._posted
 
     def _deliver(self, entry: Entry) -> bool:
         """Try to send one signal; return whether the outbox is done with it."""

@@ -61,9 +61,11 @@ class GuestProcess:
         return ["--config-file", conf, "--one-time", "zaqar"]
 
     def set(self, **settings: str) -> None:
-        """Add settings, as TOML values."""
-        with (self.directory / "settings.toml").open("a") as file:
-            file.writelines(f"\n{name} = {value}" for name, value in settings.items())
+        """Change settings, given as TOML values."""
+        path = self.directory / "settings.toml"
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if line.partition(" ")[0] not in settings]
+        path.write_text("\n".join([*kept, *(f"{name} = {settings[name]}" for name in settings)]))
 
     @property
     def outbox(self) -> Outbox:

@@ -29,37 +29,33 @@ class Guest:
             password=zaqar["password"],
             project_id=zaqar["project_id"],
         )
-        session = Session(auth=auth, session=transport)
+        # Logs in anew when its token has expired.
+        self._session = Session(
+            auth=auth,
+            session=transport,
+            timeout=60,
+            additional_headers={"Client-ID": str(uuid.uuid4())},
+        )
         self.auth_url = zaqar["auth_url"]
         self.queue = zaqar["queue_id"]
-        self._http = transport
-        self._http.headers.update(
-            {
-                "X-Auth-Token": session.get_token() or "",
-                "Client-ID": str(uuid.uuid4()),
-                "X-Project-ID": zaqar["project_id"],
-            }
-        )
-        self._zaqar = session.get_endpoint(service_type="messaging")
+        self._zaqar = self._session.get_endpoint(service_type="messaging")
 
     def messages(self) -> list[dict[str, Any]]:
-        answer = self._http.get(
-            f"{self._zaqar}/v2/queues/{self.queue}/messages",
-            params={"limit": "20", "echo": "true"},
-            timeout=60,
-        )
-        answer.raise_for_status()
-        return [message["body"] for message in answer.json()["messages"]]
+        return [message["body"] for message in self._listing()]
 
     def empty(self) -> None:
         """Take all messages out of the metadata queue."""
-        url = f"{self._zaqar}/v2/queues/{self.queue}/messages"
-        while True:
-            listing = self._http.get(url, params={"limit": "20", "echo": "true"}, timeout=10)
-            found = [each["id"] for each in listing.json()["messages"]]
-            if not found:
-                return
-            self._http.delete(url, params={"ids": found}, timeout=10)
+        while found := [message["id"] for message in self._listing()]:
+            self._session.delete(self._url(self.queue), params={"ids": found})
+
+    def _listing(self) -> list[dict[str, Any]]:
+        params = {"limit": "20", "echo": "true"}
+        answer = self._session.get(self._url(self.queue), params=params)
+        listed: list[dict[str, Any]] = answer.json()["messages"]
+        return listed
+
+    def _url(self, queue: str) -> str:
+        return f"{self._zaqar}/v2/queues/{queue}/messages"
 
     def wait_for_deployment(self) -> dict[str, Any]:
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -72,12 +68,8 @@ class Guest:
         pytest.fail(f"no deployment in queue {self.queue}")
 
     def post(self, queue: str, body: dict[str, Any]) -> None:
-        answer = self._http.post(
-            f"{self._zaqar}/v2/queues/{queue}/messages",
-            json={"messages": [{"body": body, "ttl": 300}]},
-            timeout=60,
-        )
-        answer.raise_for_status()
+        messages = {"messages": [{"body": body, "ttl": 300}]}
+        self._session.post(self._url(queue), json=messages)
 
 
 @pytest.fixture(name="stack_name")

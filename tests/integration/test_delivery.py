@@ -117,7 +117,7 @@ def test_a_lost_answer_to_a_post_that_heat_has_not_read_is_found_in_the_queue(
 def test_the_signals_of_one_run_share_one_login_and_one_connection(
     start: Start, heat: Heat, proxy: LossyProxy
 ) -> None:
-    number = 6
+    number = 10
     guest = start("shared", {f"d{item}": script("true") for item in range(number)})
     guest.collect()
     guest.forget_tokens()
@@ -126,7 +126,8 @@ def test_the_signals_of_one_run_share_one_login_and_one_connection(
     heat.wait_for("shared", ["CREATE_COMPLETE"], 180)
     assert len(proxy.matching("POST", "/auth/tokens")) == 1
     assert len(proxy.matching("POST", "/messages")) == number
-    assert len(proxy.requests) <= number + 3, proxy.requests
+    # Beside these, it looks for newer metadata, each second at most.
+    assert len(proxy.requests) < number + 1 + number / 2, proxy.requests
     assert proxy.connections == 1
 
 
