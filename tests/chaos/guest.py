@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
-from heat_config_zaqar import apply, cli, durable, launcher
+from heat_config_zaqar import apply, cli, durable, launcher, outbox, processes
 from heat_config_zaqar.deployment import parse_credentials
 from heat_config_zaqar.messaging import Connection
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
@@ -33,6 +33,8 @@ _ENTRIES: dict[str, tuple[Callable[[], int], list[str]]] = {
 }
 _LONGEST_SECONDS = 90
 MAX_ATTEMPTS = 4
+# Few, so that histories come by the removal of old records.
+_KEPT_RECORDS = 2
 # Built-ins alone, so that it costs one process. `$$` is what a power cut has to end.
 _HOOK = """#!/bin/sh
 IFS= read -r document
@@ -69,25 +71,18 @@ class Guest:
         self._log = directory / "log"
         self._section = section
         self._token = token
+        self._boots = 0
         self._journal = Journal(self.state, directory / "journal")
         self._write_settings({"request_timeout": 60, "max_attempts": MAX_ATTEMPTS} | settings)
         self._write_conf(section)
-        self.set_pause(0)
+        self._write_program("systemctl", f"#!/bin/sh\n: >{shlex.quote(str(self._wish))}\n")
+        self.set_hook(":")
         self.give_token()
 
-    def set_pause(self, seconds: float) -> None:
-        """Set how long each hook takes from now on."""
-        self.set_hook(f"sleep {seconds}" if seconds else ":")
-
     def set_hook(self, command: str) -> None:
-        """Set what each hook does from now on."""
-        hooks = self.directory / "hooks"
-        hooks.mkdir(exist_ok=True)
-        text = _HOOK.replace("LOG", shlex.quote(str(self.runs_file))).replace("COMMAND", command)
-        path = hooks / "script.new"
-        path.write_text(text)
-        path.chmod(0o755)
-        path.rename(hooks / "script")
+        """Set what each hook does from now on; `$id` is the config's."""
+        text = _HOOK.replace("LOG", shlex.quote(str(self.runs_file)))
+        self._write_program("script", text.replace("COMMAND", command))
 
     def give_token(self) -> None:
         """Put a token where a login would leave it."""
@@ -128,7 +123,7 @@ class Guest:
             self.troubles.append(f"crash: {entry} ended with {code}, see {self._log}")
         if code == 0 and entry == "collect":
             self._render()
-        elif code != 0 and entry == "apply" and not self.may_fail:
+        elif code != 0 and entry == "apply" and not (self.may_fail or self.wants_reboot):
             self.troubles.append(f"crash: 55-heat-config ended with {code}, see {self._log}")
         return ""
 
@@ -136,9 +131,16 @@ class Guest:
         """Run one program to its end, or to its kill; return the step of the kill."""
         return self.wait(entry, self.start(entry, armed))
 
+    @property
+    def wants_reboot(self) -> bool:
+        """Whether 55-heat-config has asked for a reboot since the last one."""
+        return self._wish.exists()
+
     def reboot(self) -> None:
         """Restart the machine; none of the guest's programs may be running but hooks."""
         self._kill_hooks()
+        self._boots += 1
+        self._wish.unlink(missing_ok=True)
         shutil.rmtree(self.directory / "run", ignore_errors=True)
         self._config.unlink(missing_ok=True)
 
@@ -160,6 +162,19 @@ class Guest:
         for path in sorted(self.state.glob("*/*.json")):
             found.setdefault(path.stem, []).append(path.parent.name)
         return found
+
+    @property
+    def _wish(self) -> Path:
+        return self.directory / "reboot-wanted"
+
+    def _write_program(self, name: str, text: str) -> None:
+        """Write a hook, or what stands for a program of the machine."""
+        programs = self.directory / "programs"
+        programs.mkdir(exist_ok=True)
+        path = programs / f"{name}.new"
+        path.write_text(text)
+        path.chmod(0o755)
+        path.rename(programs / name)
 
     def _mark(self, pid: int) -> Path:
         """Where a process that kills itself says at which step."""
@@ -191,8 +206,13 @@ class Guest:
             self._redirect(entry)
             sys.argv = arguments
             os.environ[SETTINGS_VARIABLE] = str(self.directory / "settings.toml")
-            os.environ["HEAT_CONFIG_HOOKS"] = str(self.directory / "hooks")
+            programs = str(self.directory / "programs")
+            os.environ["HEAT_CONFIG_HOOKS"] = programs
+            os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
             os.environ["HEAT_SHELL_CONFIG"] = str(self._config)
+            outbox._KEPT_PER_RESOURCE = _KEPT_RECORDS
+            for module in (processes, outbox):
+                vars(module)["boot_id"] = lambda: str(self._boots)
             self._journal.install()
             Steps(armed, self._mark(os.getpid())).install()
             code = main()

@@ -18,7 +18,10 @@ from tests.chaos.surroundings import Surroundings, random_outage
 
 _MOST_ROUNDS = 40
 _CONVERGE_SECONDS = 120
-_SLOW_HOOK_SECONDS = 0.4
+# What the ids of configs begin with whose hooks ask for a reboot at their first start.
+_REBOOTING = ("0", "1")
+_HOOK = f"case $id/$HEAT_CONFIG_REBOOTS in [{''.join(_REBOOTING)}]*/0) exit 194 ;; esac"
+_SLOW_HOOK = f"sleep 0.4; {_HOOK}"
 
 
 @dataclass
@@ -50,6 +53,7 @@ class History:
         self._wanted_kills = kills
         directory.mkdir(parents=True)
         self._guest = Guest(directory, around.call("begin", seed), around.token)
+        self._guest.set_hook(_HOOK)
         self._armed = ""
         self._kind = ""
 
@@ -120,13 +124,13 @@ class History:
     def _run_while_heat_changes_its_mind(self) -> None:
         """Let Heat give up on deployments and update them while their hooks run."""
         self._run("collect")
-        self._guest.set_pause(_SLOW_HOOK_SECONDS)
+        self._guest.set_hook(_SLOW_HOOK)
         lines = len(self._guest.runs())
         pid = self._guest.start("apply", self._armed)
         deadline = time.monotonic() + 1
         while len(self._guest.runs()) == lines and time.monotonic() < deadline:
             time.sleep(0.01)
-        self._guest.set_pause(0)
+        self._guest.set_hook(_HOOK)
         if len(self._guest.runs()) > lines:
             self.result.events["interrupt while the hook runs"] += 1
             self._around.call("update", 1, True)
@@ -143,12 +147,20 @@ class History:
     def _killed(self, step: str) -> None:
         self._poll_perhaps()
         if not step:
+            self._reboot_if_wanted()
             return
         self.result.kills[step, self._kind] += 1
         if self._kind == "power cut":
             self.result.events["writes lost"] += self._guest.cut_power(self._random)
             self._log_in_perhaps()
+        self._reboot_if_wanted()
         self._arm()
+
+    def _reboot_if_wanted(self) -> None:
+        if self._guest.wants_reboot:
+            self.result.events["reboot that a hook asked for"] += 1
+            self._guest.reboot()
+            self._log_in_perhaps()
 
     def _arm(self) -> None:
         """Choose where and how the guest is killed next."""
@@ -180,6 +192,7 @@ class History:
             rounds += 1
             for entry in ("collect", "apply", "deliver"):
                 self._guest.run(entry)
+                self._reboot_if_wanted()
         self.result.events["rounds to converge"] += rounds
 
     def _check(self, heat: dict[str, Any]) -> None:
@@ -211,7 +224,7 @@ class History:
                     self.result.troubles.append(text)
                 newest = max(newest, number)
         for config, number in started.items():
-            if number > MAX_ATTEMPTS:
+            if number > MAX_ATTEMPTS + config.startswith(_REBOOTING):
                 self.result.troubles.append(f"double: {config} was started {number} times")
 
     def _check_wanted(self, heat: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def test_a_disk_that_a_hook_fills_costs_a_second_run_and_no_signal(
     assert "No space left" in loop.log
     assert "will try again" in loop.log
     (small_disk / "filler").unlink()
-    loop.guest.set_pause(0)
+    loop.guest.set_hook(":")
     loop.guest.may_fail = False
     loop.settle()
     loop.check(1, runs=2)
