@@ -9,11 +9,16 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from heat_config_zaqar.errors import CorruptFileError
+
+_TEMPORARY = ".tmp-"
+# No write takes that long.
+_ABANDONED_SECONDS = 3600
 
 
 def make_directory(path: Path) -> None:
@@ -35,7 +40,7 @@ def write_json(path: Path, content: Any) -> None:
     :raises OSError: the file system refuses (full, read-only); the old file is then intact.
     """
     make_directory(path.parent)
-    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(content, stream, indent=1)
@@ -74,6 +79,17 @@ def remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
         _sync_directory(path.parent)
+
+
+def remove_abandoned(directory: Path) -> None:
+    """Remove what writes that were killed an hour ago or more have left in `directory`.
+
+    :raises OSError: the file system refuses.
+    """
+    for path in directory.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def confirm(path: Path) -> None:

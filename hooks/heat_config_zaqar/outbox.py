@@ -225,7 +225,7 @@ class Outbox:
     def prune(self) -> None:
         """Remove what is left of configs that ten newer ones of the same resource have followed.
 
-        What no resource of a stack stands behind is kept.
+        What no resource of a stack stands behind is kept. What crashes left over goes as well.
 
         :raises OSError: the state directory cannot be read or written.
         """
@@ -239,6 +239,11 @@ class Outbox:
         for found in by_resource.values():
             for _, path in sorted(found, reverse=True)[_KEPT_PER_RESOURCE:]:
                 durable.remove(path)
+        for path in self._files(_RUNNING):
+            if self.is_finished(path.stem):
+                durable.remove(path)
+        for directory in (self._root, *(path for path in self._root.iterdir() if path.is_dir())):
+            durable.remove_abandoned(directory)
 
     def records(self) -> Iterable[tuple[str, dict[str, Any]]]:
         """Yield (state, record) of each deployment ever seen, for people to read.

@@ -1,5 +1,6 @@
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_only_what_ten_newer_configs_of_its_resource_have_followed_is_pruned(
     assert kept == {*(f"u{number}" for number in range(10)), "other"}
     outbox.prune()
     assert kept == {record["id"] for _, record in outbox.records()}
+
+
+def test_what_crashes_left_over_is_pruned(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.finish(entry())
+    begin(outbox, entry().id)
+    begin(outbox, "unfinished")
+    for directory in (tmp_path, tmp_path / "outbox"):
+        for name, age in (("old", 3700), ("new", 0)):
+            path = directory / f".tmp-{name}"
+            path.touch()
+            os.utime(path, (time.time() - age,) * 2)
+    outbox.prune()
+    assert [path.stem for path in (tmp_path / "running").iterdir()] == ["unfinished"]
+    assert {path.name for path in tmp_path.rglob(".tmp-*")} == {".tmp-new"}
 
 
 def test_what_no_stack_stands_behind_and_what_cannot_be_read_is_never_pruned(
