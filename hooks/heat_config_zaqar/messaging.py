@@ -285,11 +285,21 @@ class _Session:
         """Send one request; certificates are the connection's business, not zaqarclient's."""
         del more["verify"]
         response = self._connection.raw_request(method, url, **more)
+        what = f"{method} {url.partition('?')[0]}"
         # The rest of 4xx and 5xx zaqarclient takes for success.
         known = zaqar_http.HttpTransport.http_to_zaqar
         if response.status_code >= 400 and response.status_code not in known:
-            _check(response, f"{method} {url.partition('?')[0]}")
+            _check(response, what)
+        # And for an empty answer what some portal says in Zaqar's place.
+        if response.ok and response.content and not _is_map(response):
+            raise AmbiguousError(f"{what}: answered {response.status_code}, but not as Zaqar does")
         return response
+
+
+def _is_map(response: requests.Response) -> bool:
+    with contextlib.suppress(ValueError):
+        return isinstance(response.json(), dict)
+    return False
 
 
 def send_presigned(method: str, url: str, body: str, settings: Settings) -> None:

@@ -144,7 +144,7 @@ def test_a_file_that_holds_nonsense_stops_nothing(loop: Loop, where: str, conten
     loop.around.call("create", 2)
     loop.guest.run("collect")
     if where == "running":
-        loop.guest.run("apply", "execute: hook, before")
+        loop.guest.run("apply", "execute: running recorded, after")
     elif where == "outbox":
         loop.around.call("outage", "zaqar", "503", 9, "POST")
         loop.guest.run("apply")

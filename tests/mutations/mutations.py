@@ -116,7 +116,7 @@ MUTATIONS = [
     Mutation(
         "a hook that never survives is tried for ever",
         "apply.py",
-        "if attempts >= current.max_attempts:",
+        "if run.interruptions >= current.max_attempts:",
         "if False:",
         _UNIT.format("apply", "a_hook_that_was_interrupted_too_often_fails_with_the_reason"),
     ),
@@ -225,9 +225,55 @@ MUTATIONS = [
     Mutation(
         "Heat gets a body that is no map",
         "signal_data.py",
-        "if not isinstance(body, dict):",
-        "if False:",
+        'return (body, "") if isinstance(body, dict) else ({}, "printed JSON that is not a map")',
+        'return body, ""',
         _UNIT.format("signal_data", "json_that_is_not_a_map_never_reaches_heat"),
+    ),
+    Mutation(
+        "a hook whose starter was killed goes on beside its second run",
+        "apply.py",
+        "        _end_orphans(outbox)\n",
+        "",
+        _UNIT.format(
+            "apply", "a_hook_that_outlives_its_killed_starter_is_ended_before_it_runs_again"
+        ),
+    ),
+    Mutation(
+        "a process that took a hook's pid is killed",
+        "processes.py",
+        "if current is not None and current.started != leader.started:",
+        "if False:",
+        _UNIT.format("processes", "a_process_of_another_boot_or_start_is_left_alone"),
+    ),
+    Mutation(
+        "a hook starts before its process is recorded",
+        "hook_runner.py",
+        "[*_GATE, hook],",
+        "[hook],",
+        _UNIT.format("hook_runner", "a_hook_whose_starter_is_killed_before_the_record_never_runs"),
+    ),
+    Mutation(
+        "a reboot that a hook asked for counts as an interruption",
+        "outbox.py",
+        "return self.attempts - self.reboots",
+        "return self.attempts",
+        _UNIT.format("outbox", "a_reboot_that_was_asked_for_is_no_interruption"),
+    ),
+    Mutation(
+        "a hook may ask for reboots for ever",
+        "apply.py",
+        "if run.reboots < _MOST_REBOOTS:",
+        "if True:",
+        _UNIT.format("apply", "a_hook_that_never_has_enough_of_reboots_fails"),
+    ),
+    Mutation(
+        "records are kept for ever",
+        "outbox.py",
+        "sorted(found, reverse=True)[_KEPT_PER_RESOURCE:]",
+        "[]",
+        _UNIT.format(
+            "outbox", "only_what_ten_newer_configs_of_its_resource_have_followed_is_pruned"
+        ),
     ),
     Mutation(
         "output is not cut to the limit",
@@ -262,6 +308,13 @@ MUTATIONS = [
         "messaging.py",
         "return TemporaryError(message) if _never_left(error) else AmbiguousError(message)",
         "return TemporaryError(message)",
+        _UNIT.format("messaging", "a_request_that_may_have_arrived_is_ambiguous"),
+    ),
+    Mutation(
+        "what a portal answers in Zaqar's place counts as Zaqar's answer",
+        "messaging.py",
+        "if response.ok and response.content and not _is_map(response):",
+        "if False:",
         _UNIT.format("messaging", "a_request_that_may_have_arrived_is_ambiguous"),
     ),
 ]

@@ -85,6 +85,7 @@ def connection(tmp_path: Path, address: str) -> Connection:
         (proxy.empty, AmbiguousError),
         (proxy.truncated, AmbiguousError),
         (proxy.garbage, AmbiguousError),
+        (proxy.not_json, AmbiguousError),
         (proxy.half_open, AmbiguousError),
         (proxy.status(500), AmbiguousError),
         (proxy.status(502), AmbiguousError),
