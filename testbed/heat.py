@@ -13,6 +13,8 @@ from keystoneauth1 import exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.session import Session
 
+from testbed.cloud.layout import REGION
+
 Template = str | Mapping[str, Any]
 
 SERVER = "server"
@@ -126,8 +128,8 @@ class Heat:
     Every method raises keystoneauth1's ClientException where Heat refuses or is away.
     """
 
-    def __init__(self, session: Session, region: str | None = None) -> None:
-        """Use a session; its catalog says where Heat is, of the only region by default."""
+    def __init__(self, session: Session, region: str | None = REGION) -> None:
+        """Use a session; its catalog says where Heat is, in a region or, for None, in any."""
         self._api = Adapter(
             session, service_type="orchestration", region_name=region, connect_retries=0
         )

@@ -10,7 +10,7 @@ import requests
 from keystoneauth1 import exceptions
 from keystoneauth1.session import Session
 
-from testbed.cloud.layout import HOST, PORTS, http_url
+from testbed.cloud.layout import HOST, PORTS, REGION, http_url
 
 Probe = Callable[[], bool]
 
@@ -76,7 +76,7 @@ def heat_engine(session: Session) -> Probe:
         try:
             session.get(
                 "/stacks",
-                endpoint_filter={"service_type": "orchestration"},
+                endpoint_filter={"service_type": "orchestration", "region_name": REGION},
                 timeout=_TIMEOUT_SECONDS,
                 connect_retries=0,
             )

@@ -18,6 +18,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from testbed.cloud import Cloud
+from testbed.cloud.layout import REGION
 from testbed.heat import SERVER, Heat, Script, deployments_template
 
 Metadata = dict[str, Any]
@@ -64,7 +65,9 @@ class Zaqar:
             project_id=login["project_id"],
         )
         session = Session(auth=auth, session=self._http)
-        self._url = f"{session.get_endpoint(service_type='messaging')}/v2/queues"
+        self._url = (
+            f"{session.get_endpoint(service_type='messaging', region_name=REGION)}/v2/queues"
+        )
         token = session.get_token() or ""
         self._http.headers.update({"X-Auth-Token": token, "Client-ID": str(uuid.uuid4())})
 

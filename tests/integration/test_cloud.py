@@ -11,6 +11,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from testbed.cloud import Cloud, CloudError
+from testbed.cloud.layout import REGION
 from testbed.heat import Heat, Script, deployments_template
 
 DEADLINE_SECONDS = 60.0
@@ -38,7 +39,7 @@ class Guest:
         )
         self.auth_url = zaqar["auth_url"]
         self.queue = zaqar["queue_id"]
-        self._zaqar = self._session.get_endpoint(service_type="messaging")
+        self._zaqar = self._session.get_endpoint(service_type="messaging", region_name=REGION)
 
     def messages(self) -> list[dict[str, Any]]:
         return [message["body"] for message in self._listing()]

@@ -18,6 +18,7 @@ from keystoneauth1.adapter import Adapter
 from heat_config_zaqar import durable
 from heat_config_zaqar.outbox import Entry, Settled
 from testbed.cloud import Cloud
+from testbed.cloud.layout import REGION
 from testbed.guest import wait_for
 from testbed.heat import Heat, Script, deployments_template
 from tests.integration.guest_process import GuestProcess
@@ -77,7 +78,7 @@ def signal_messages(heat: Heat, stack: str, queue: str) -> list[Any]:
 
 def fail_in_heat(cloud: Cloud, heat: Heat, stack: str) -> None:
     """Have Heat give the deployment up, as its timeout would."""
-    api = Adapter(cloud.admin_session(), service_type="orchestration")
+    api = Adapter(cloud.admin_session(), service_type="orchestration", region_name=REGION)
     path = f"/stacks/{stack}/{heat.stack(stack).id}/resources/one/signal"
     api.post(path, json={"deploy_status_code": 1, "deploy_stderr": "gave up"})
     wait_for(lambda: heat.stack(stack).status.endswith("_FAILED"), 90, f"{stack} does not fail")
