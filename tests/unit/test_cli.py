@@ -76,8 +76,9 @@ class Guest:
         return found[config_id]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        # Whoever runs the tests in the background may ignore the signal, and we inherit that.
         return subprocess.Popen(
-            [PROGRAM, *arguments],
+            ["env", "--default-signal=INT", PROGRAM, *arguments],
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
