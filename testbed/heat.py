@@ -239,8 +239,10 @@ class Heat:
         metadata: dict[str, Any] = self._api.get(path).json()["metadata"]
         return metadata
 
-    def server_metadata_when_ready(self, stack: str, timeout: float = 60.0) -> dict[str, Any]:
-        """Wait until a new stack's server has its credentials, and return its metadata.
+    def server_metadata_when_ready(
+        self, stack: str, timeout: float = 60.0, collector: str = "zaqar"
+    ) -> dict[str, Any]:
+        """Wait until a new stack's server has the credentials of a collector; return its metadata.
 
         Raises HeatError where it has none after `timeout` seconds.
         """
@@ -250,7 +252,7 @@ class Heat:
                 metadata = self.server_metadata(stack)
             except exceptions.NotFound:
                 metadata = {}
-            if "zaqar" in metadata.get("os-collect-config", {}):
+            if collector in metadata.get("os-collect-config", {}):
                 return metadata
             time.sleep(_POLL_SECONDS)
         raise HeatError(f"the server of stack {stack} has no metadata after {timeout:.0f} s")

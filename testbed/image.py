@@ -67,7 +67,7 @@ DISTRIBUTIONS = {
     ),
     "ubuntu": Distribution(
         "ubuntu-minimal",
-        ("noble",),
+        ("noble", "resolute"),
         {"DIB_UBUNTU_KERNEL": "linux-image-virtual"},
         KEYRINGS / "ubuntu-archive-keyring.gpg",
     ),

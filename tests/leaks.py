@@ -22,8 +22,12 @@ def plant(template: dict[str, Any]) -> dict[str, Any]:
 
 def secrets_of_metadata(snapshot: Mapping[str, Any]) -> set[str]:
     """Return the passwords and pre-signed URLs in a server's metadata, and the planted value."""
-    login = snapshot.get("os-collect-config", {}).get("zaqar", {})
-    found = {PLANTED, login.get("password", "")}
+    collectors = snapshot.get("os-collect-config", {})
+    found = {
+        PLANTED,
+        collectors.get("zaqar", {}).get("password", ""),
+        collectors.get("cfn", {}).get("secret_access_key", ""),
+    }
     for deployment in snapshot.get("deployments", []):
         for item in deployment["inputs"]:
             if item["name"] in ("deploy_password", "deploy_signal_id") and item.get("value"):

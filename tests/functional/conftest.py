@@ -3,10 +3,10 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -40,7 +40,12 @@ def root(image: images.Image) -> Path:
     return unpack(image.tar, image.tar.parent / "unpacked")
 
 
-Launcher = Callable[[str, dict[str, Any]], Container]
+class Launcher(Protocol):
+    """Creates a stack and boots a guest with the metadata of its server."""
+
+    def __call__(
+        self, name: str, template: dict[str, Any], collector: str = "zaqar"
+    ) -> Container: ...
 
 
 @pytest.fixture
@@ -49,10 +54,10 @@ def launch(heat: Heat, root: Path, tmp_path: Path) -> Iterator[Launcher]:
     numbers = itertools.count()
     with ExitStack() as ends:
 
-        def start(name: str, template: dict[str, Any]) -> Container:
+        def start(name: str, template: dict[str, Any], collector: str = "zaqar") -> Container:
             heat.create_stack(name, leaks.plant(template))
             ends.callback(heat.delete_stack, name)
-            metadata = heat.server_metadata_when_ready(name)
+            metadata = heat.server_metadata_when_ready(name, collector=collector)
             where = tmp_path / f"guest-{next(numbers)}"
             guest = ends.enter_context(container(root, where, metadata))
             ends.callback(_assert_no_secret_leaked, guest, where / "changes", metadata)

@@ -2,13 +2,10 @@
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from testbed.cloud import Cloud
 from testbed.guest import hand_over, wait_for
 from testbed.heat import Heat, Script, deployments_template
-from tests.conftest import BUILD
 from tests.functional.conftest import Launcher
 
 GREETING = Script(
@@ -30,20 +27,6 @@ def test_a_stack_completes_and_shows_the_outputs_of_each_deployment(
     assert stack.outputs["greet_number"] == "7"
     assert stack.outputs["greet_deploy_status_code"] == 0
     assert stack.outputs["loud_deploy_stdout"] == "x" * 10000
-
-
-def test_a_stack_whose_deployments_say_auto_completes(
-    cloud: Cloud, launch: Launcher, heat: Heat
-) -> None:
-    automatic = replace(GREETING, signal_transport="AUTO")
-    with_plugin = {"plugin_dirs": BUILD.parent / "heat-plugin"}
-    Cloud(cloud.layout.directory, heat_options=with_plugin).up(print)
-    try:
-        launch("automatic", deployments_template({"greet": automatic}))
-        stack = heat.wait_for("automatic", ["CREATE_COMPLETE"], 180)
-        assert stack.outputs["greet_deploy_stdout"] == "hello world\n"
-    finally:
-        cloud.up(print)
 
 
 def test_a_failing_script_fails_its_deployment_with_its_status_code_and_no_other(

@@ -93,6 +93,25 @@ MUTATIONS = [
         _UNIT.format("collector", "heats_answer_decides_a_batch_in_doubt"),
     ),
     Mutation(
+        "a guest that was off for hours trusts what it knew",
+        "collector.py",
+        "self._doubt or not 0 <= now - self._last_read < _MESSAGE_LIFE_SECONDS",
+        "self._doubt",
+        _UNIT.format(
+            "collector", "a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once"
+        ),
+    ),
+    Mutation(
+        "the metadata goes while the cloud is away",
+        "collector.py",
+        "            self._due = time.monotonic() + (self._refused if refused else self._away).next()\n"
+        "            return\n",
+        "            raise exc.ZaqarMetadataNotAvailable() from error\n",
+        _UNIT.format(
+            "collector", "what_was_collected_is_collected_again_while_the_cloud_is_away"
+        ),
+    ),
+    Mutation(
         "a malformed deployment costs the others",
         "metadata_store.py",
         '_LOG.error("ignored: %s", error)',
@@ -158,6 +177,37 @@ MUTATIONS = [
         "if entry.sending and self._has_arrived(entry, queue, user):",
         "if False:",
         _UNIT.format("deliver", "a_post_without_an_answer_is_looked_for_before_anything_is_sent"),
+    ),
+    Mutation(
+        "a signal that may have arrived is posted again, past Heat's own API",
+        "deliver.py",
+        "            user.signal_resource(entry.stack_id, entry.resource_name, entry.body)\n"
+        "        except",
+        "            return False\n        except",
+        _UNIT.format(
+            "deliver", "a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_again"
+        ),
+    ),
+    Mutation(
+        "a signal from before a reboot goes out before metadata was collected",
+        "cli.py",
+        "    if not current.collected_flag.exists():\n",
+        "    if False:\n",
+        _UNIT.format("cli", "nothing_is_sent_before_metadata_was_collected_since_the_start"),
+    ),
+    Mutation(
+        "a deployment of another transport counts as signalled",
+        "deliver.py",
+        "elif entry.transport in (Transport.CFN, Transport.TEMP_URL):",
+        "elif entry.transport is Transport.TEMP_URL:",
+        _UNIT.format("deliver", "a_deployment_without_a_signal_url_is_given_up"),
+    ),
+    Mutation(
+        "a deployment whose hook is missing is skipped, and Heat waits for it",
+        "apply.py",
+        "if hook is None and chosen.group in GROUPS_WITHOUT_HOOK:",
+        "if hook is None:",
+        _UNIT.format("apply", "trouble_with_one_deployment_stops_no_other"),
     ),
     Mutation(
         "a post leaves without a mark",

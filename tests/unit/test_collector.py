@@ -3,15 +3,19 @@
 What it says to a real cloud is in tests/integration.
 """
 
+import time
 from pathlib import Path
 from typing import Any, cast
+
+import pytest
+from os_collect_config import collect
 
 from heat_config_zaqar.collector import Collector
 from heat_config_zaqar.errors import PermanentError, TemporaryError
 from heat_config_zaqar.messaging import Connection
 from heat_config_zaqar.metadata_store import MetadataStore, deployments_of
 from heat_config_zaqar.settings import Settings
-from tests.unit.conftest import make_deployment, make_message
+from tests.unit.conftest import SECTION, make_deployment, make_message
 
 
 class Answers:
@@ -39,7 +43,7 @@ class Answers:
 
 
 def received(tmp_path: Path, answers: Answers, times: int = 1) -> list[str]:
-    settings = Settings(state_dir=tmp_path)
+    settings = Settings(state_dir=tmp_path, runtime_dir=tmp_path / "run")
     collector = Collector(settings, tmp_path / "zaqar.json")
     for _ in range(times):
         collector._receive(cast("Connection", answers), "q")
@@ -88,3 +92,27 @@ def test_messages_are_deleted_only_after_they_are_stored(tmp_path: Path) -> None
             assert [item.id for item in deployments_of(store.load() or {})] == ["a"]
 
     received(tmp_path, Looking([make_message(make_deployment("a"))], []))
+
+
+@pytest.mark.parametrize(("hours", "asked"), [(0, 0), (2, 1)])
+def test_a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once(
+    tmp_path: Path, hours: int, asked: int
+) -> None:
+    known = make_message(make_deployment("a"))
+    store = MetadataStore(Settings(state_dir=tmp_path).metadata_file)
+    store.save(known, time.time() - hours * 3600)
+    answers = Answers([], [make_deployment("b")])
+    assert received(tmp_path, answers, times=2) == (["b"] if asked else ["a"])
+    assert answers.asked == asked
+
+
+def test_what_was_collected_is_collected_again_while_the_cloud_is_away(tmp_path: Path) -> None:
+    nobody = {"zaqar": {**SECTION["zaqar"], "auth_url": "http://127.0.0.1:9/v3/"}}
+    known = make_message(make_deployment("a"), section=nobody)
+    current = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+    MetadataStore(current.metadata_file).save(known, time.time())
+    collect.setup_conf()
+    collect.CONF([], prog="os-collect-config", default_config_files=[])
+    collector = Collector(current, tmp_path / "zaqar.json")
+    for _ in range(2):
+        assert dict(collector.collect())["zaqar"] == known

@@ -93,6 +93,7 @@ class PlayedQueue:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bodies: list[Any] = []
         self.faults: list[Exception] = []
+        self.signalled: list[str] = []
         self.on_post: Callable[[], object] = lambda: None
         monkeypatch.setattr(Delivery, "_connection", lambda *_: self)
 
@@ -101,6 +102,10 @@ class PlayedQueue:
 
     def messages(self) -> list[tuple[str, Any]]:
         return [(str(number), body) for number, body in enumerate(self.bodies)]
+
+    def signal_resource(self, _: str, resource_name: str, body: dict[str, Any]) -> None:
+        assert body["deploy_status_code"] == 0
+        self.signalled.append(resource_name)
 
     def post(self, body: dict[str, Any], _: int) -> None:
         self.on_post()
@@ -121,6 +126,20 @@ def test_a_post_without_an_answer_is_looked_for_before_anything_is_sent(
     assert Delivery(outbox, current).deliver_all() == 0
     assert states(outbox) == {"a": "delivered"}
     assert len(played.bodies) == 1
+
+
+def test_a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_again(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    played.faults = [AmbiguousError("no answer")]
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    played.bodies.clear()  # it never arrived, or Heat has read it
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "delivered"}
+    assert played.signalled == ["a"]
+    assert played.bodies == []
 
 
 def test_an_entry_is_marked_on_disk_before_the_post(

@@ -1,0 +1,55 @@
+"""What `signal_transport: AUTO` becomes, as far as the booted image; more is in tests/integration."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from testbed.cloud import Cloud
+from testbed.guest import Container, wait_for
+from testbed.heat import Heat, Script, deployments_template
+from tests.conftest import BUILD
+from tests.functional.conftest import Launcher
+
+
+@pytest.fixture(scope="module")
+def plugin(cloud: Cloud) -> Iterator[None]:
+    """Heat with our plug-in; at the end without it, as before."""
+    options = {"plugin_dirs": str(BUILD.parent / "heat-plugin")}
+    Cloud(cloud.layout.directory, heat_options=options).up(print)
+    yield
+    cloud.up(print)
+
+
+def automatic_template() -> dict[str, Any]:
+    return deployments_template({"greet": Script("#!/bin/sh\necho hello\n", signal_transport="AUTO")})
+
+
+def transports(guest: Container) -> list[str]:
+    """Return the transport of each signal that the guest has delivered."""
+    delivered = guest.root / "var/lib/heat-config-zaqar/delivered"
+    return [json.loads(path.read_text())["transport"] for path in delivered.glob("*.json")]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_stack_whose_deployments_say_auto_completes_by_zaqar(
+    launch: Launcher, heat: Heat
+) -> None:
+    guest = launch("automatic", automatic_template())
+    stack = heat.wait_for("automatic", ["CREATE_COMPLETE"], 180)
+    assert stack.outputs["greet_deploy_stdout"] == "hello\n"
+    wait_for(lambda: transports(guest) == ["ZAQAR_SIGNAL"], 60, "the delivery is not recorded")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_stack_whose_deployments_say_auto_completes_in_a_cloud_without_zaqar(
+    cloud: Cloud, launch: Launcher, heat: Heat
+) -> None:
+    template = automatic_template()
+    template["resources"]["server"]["properties"]["software_config_transport"] = "POLL_SERVER_CFN"
+    with cloud.changed_catalog({"messaging": None, "messaging-websocket": None}):
+        guest = launch("no-zaqar", template, collector="cfn")
+        stack = heat.wait_for("no-zaqar", ["CREATE_COMPLETE"], 180)
+        assert stack.outputs["greet_deploy_stdout"] == "hello\n"
+        wait_for(lambda: transports(guest) == ["CFN_SIGNAL"], 60, "the delivery is not recorded")
