@@ -20,7 +20,7 @@ from heat_config_zaqar.metadata_store import MetadataStore, deployments_of
 from heat_config_zaqar.outbox import Entry, Outbox, Settled
 from heat_config_zaqar.report import Report, Row, newer_config
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.signal_data import Body, fit
+from heat_config_zaqar.signal_data import DEFAULT_LIMIT_BYTES, Body, fit
 
 _REASONS = {
     Settled.DELIVERED: (
@@ -29,8 +29,6 @@ _REASONS = {
     ),
     Settled.SUPERSEDED: "the stack was updated since, and Heat waits for the newer config",
 }
-# What Heat's APIs take as the body of a request by default, less than Zaqar does.
-_LIMIT_BYTES = 200 * 1024
 
 
 class Again:
@@ -147,7 +145,7 @@ class Again:
         return deployment
 
     def _signal(self, entry: Entry, deployment: Deployment) -> None:
-        body = fit(entry.body, _LIMIT_BYTES)
+        body = fit(entry.body, DEFAULT_LIMIT_BYTES)
         if entry.transport in (Transport.CFN, Transport.TEMP_URL):
             method = "PUT" if entry.transport is Transport.TEMP_URL else "POST"
             url = deployment.text_input("deploy_signal_id")

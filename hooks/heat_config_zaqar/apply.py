@@ -125,7 +125,10 @@ def _end_orphans(outbox: Outbox) -> None:
 
 
 def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry | None:
-    """Run one deployment to its result; None where its group has no hook and needs none."""
+    """Run one deployment to its result.
+
+    None where its group has no hook and needs none, or where its hook has signalled for itself.
+    """
     started = time.time()
     try:
         chosen = for_its_action(deployment)
@@ -142,6 +145,9 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry
         body.get(signal_data.STATUS_CODE),
         time.time() - started,
     )
+    if outbox.is_finished(deployment.id):
+        # Its hook has signalled by heat-config-notify: that is the one result.
+        return None
     entry = entry_for(deployment, body, outbox.run_of(deployment.id).attempts, started)
     outbox.finish(entry)
     return entry

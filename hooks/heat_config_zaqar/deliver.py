@@ -28,14 +28,13 @@ from heat_config_zaqar.messaging import Connection, Queue, send_presigned
 from heat_config_zaqar.metadata_store import MetadataStore, deployments_of, usable
 from heat_config_zaqar.outbox import Entry, Outbox, Settled
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.signal_data import CONFIG_ID, Body, fit
+from heat_config_zaqar.signal_data import CONFIG_ID, DEFAULT_LIMIT_BYTES, Body, fit
 
 # Heat reads the queue each second; a message that nobody read in a day belongs to nobody.
 _MESSAGE_TTL_SECONDS = 24 * 3600
 # Below this size no queue's limit matters, and asking for it would cost a request.
 _SURELY_FITS_BYTES = 16 * 1024
 _ENVELOPE_BYTES = 256
-_DEFAULT_LIMIT_BYTES = 262144
 # A service in trouble, or a proxy in its place, may refuse everybody; after this, it means it.
 _REFUSED_SECONDS = 3600
 # A hundred quick hooks are not worth a hundred looks for newer metadata.
@@ -168,9 +167,7 @@ class Delivery:
         elif entry.transport in (Transport.CFN, Transport.TEMP_URL):
             self._send_presigned(entry)
         elif entry.transport is Transport.HEAT:
-            self._connection(_own_login(entry)).signal_resource(
-                entry.stack_id, entry.resource_name, entry.body
-            )
+            _signal_through_heat(entry, self._connection(_own_login(entry)))
         elif entry.note:
             raise PermanentError(entry.note)
 
@@ -212,7 +209,7 @@ class Delivery:
         if any(_is_ours(entry, body) for _, body in queue.messages()):
             return True
         try:
-            user.signal_resource(entry.stack_id, entry.resource_name, entry.body)
+            _signal_through_heat(entry, user)
         except RejectedError as error:
             if _may_change(entry):
                 raise
@@ -224,7 +221,7 @@ class Delivery:
         method = "PUT" if entry.transport is Transport.TEMP_URL else "POST"
         if not entry.url:
             raise PermanentError(f"{entry.transport} has no deploy_signal_id to send to")
-        body = fit(entry.body, _DEFAULT_LIMIT_BYTES)
+        body = fit(entry.body, DEFAULT_LIMIT_BYTES)
         send_presigned(method, entry.url, json.dumps(body), self._settings)
 
     def _fitted(self, body: Body, queue: Queue) -> Body:
@@ -236,6 +233,11 @@ class Delivery:
         if login not in self._connections:
             self._connections[login] = Connection(login, self._settings)
         return self._connections[login]
+
+
+def _signal_through_heat(entry: Entry, user: Connection) -> None:
+    body = fit(entry.body, DEFAULT_LIMIT_BYTES)
+    user.signal_resource(entry.stack_id, entry.resource_name, body)
 
 
 def _may_change(entry: Entry) -> bool:

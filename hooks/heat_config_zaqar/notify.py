@@ -1,7 +1,8 @@
 """heat-config-notify: upstream's command for signalling a result by hand or from other tools.
 
 `heat-config-notify CONFIG.json < SIGNAL.json`, both in upstream's formats.
-Invariant: the signal goes through the outbox, like every other.
+Invariant: the signal goes through the outbox, like every other; a deployment that has a result
+keeps it.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from heat_config_zaqar import durable, settings
 from heat_config_zaqar.apply import entry_for, log_to_stderr
 from heat_config_zaqar.deliver import Delivery
 from heat_config_zaqar.deployment import parse_deployment
-from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError
+from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError, RefusedError
 from heat_config_zaqar.outbox import Outbox
 
 
@@ -41,11 +42,15 @@ def notify(config: Path, signal: str) -> None:
     """Put the signal for the deployment in `config` into the outbox and try to deliver it.
 
     :param signal: a map of outputs as JSON; empty for no outputs.
+    :raises RefusedError: the deployment has a result already.
     :raises HeatConfigError: the deployment or the signal is malformed.
     :raises OSError: a file cannot be read or written.
     """
     current = settings.load()
-    deployment = parse_deployment(durable.read_json(config))
+    document = durable.read_json(config)
+    if document is None:
+        raise InvalidMetadataError(f"there is no deployment in {config}")
+    deployment = parse_deployment(document)
     try:
         body = json.loads(signal or "{}")
     except ValueError as error:
@@ -53,6 +58,11 @@ def notify(config: Path, signal: str) -> None:
     if not isinstance(body, dict):
         raise InvalidMetadataError("the signal is not a map of outputs")
     outbox = Outbox(current.state_dir)
+    if outbox.is_finished(deployment.id):
+        raise RefusedError(
+            f"deployment {deployment.id} has a result already, and Heat takes one: "
+            "`heat-config-zaqar show` has it, `resend` sends one that was given up"
+        )
     entry = entry_for(deployment, body, outbox.run_of(deployment.id).attempts, time.time())
     outbox.finish(entry)
     Delivery(outbox, current).deliver(entry.id)

@@ -86,11 +86,10 @@ class Listener:
         while not self._stopped.is_set():
             try:
                 address = self._connection.endpoint("messaging-websocket")
-                if not address:
-                    self.problem = "the catalog has no messaging-websocket"
-                    _LOG.info("%s: polling the queue", self.problem)
-                    return
-                self._listen(address)
+                if address:
+                    self._listen(address)
+                else:
+                    self._await_endpoint()
             except UnauthorizedError:
                 # The collector is refused as well, says so, and tries less and less often.
                 self.refused = True
@@ -98,6 +97,13 @@ class Listener:
             except (HeatConfigError, websocket.WebSocketException, OSError, ValueError) as error:
                 self._report_trouble(error)
                 self._stopped.wait(self._backoff.next())
+
+    def _await_endpoint(self) -> None:
+        """Wait until the catalog is worth another look: each token has the one of its time."""
+        if not self.problem:
+            self.problem = "the catalog has no messaging-websocket"
+            _LOG.info("%s: polling the queue", self.problem)
+        self._stopped.wait(_RENEWAL_SECONDS)
 
     def _listen(self, address: str) -> None:
         """Keep one connection until its subscription is to be renewed.

@@ -36,16 +36,28 @@ def main() -> int:
     environment["heat_outputs_path"] = str(outputs_path)
     script = directory / "script"
     config = deployment.get("config")
-    script.write_text(config if isinstance(config, str) else json.dumps(config), encoding="utf-8")
+    text = config if isinstance(config, str) else json.dumps(config)
+    script.write_bytes(_encodable(text).encode())
     script.chmod(0o700)
     body = _run(script, environment)
-    for output in deployment.get("outputs") or []:
-        path = Path(f"{outputs_path}.{output['name']}")
+    for name in _output_names(deployment.get("outputs")):
+        path = Path(f"{outputs_path}.{name}")
         if path.parent == directory and path.is_file():
-            body[output["name"]] = path.read_bytes().decode("utf-8", "replace")
+            body[name] = path.read_bytes().decode("utf-8", "replace")
     shutil.rmtree(directory, ignore_errors=True)
     json.dump(body, sys.stdout)
     return REBOOT_CODE if body[STATUS_CODE] == REBOOT_CODE else 0
+
+
+def _output_names(outputs: Any) -> list[str]:
+    listed = outputs if isinstance(outputs, list) else []
+    names = [item.get("name") for item in listed if isinstance(item, dict)]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _encodable(text: str) -> str:
+    """Return the text without halves of characters, which JSON can hold and nothing else."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _environment(inputs: list[dict[str, Any]]) -> dict[str, str]:
@@ -55,7 +67,7 @@ def _environment(inputs: list[dict[str, Any]]) -> dict[str, str]:
         name, value = str(item["name"]), item.get("value")
         text = value if isinstance(value, str) else json.dumps(value)
         if name and "=" not in name and "\0" not in name + text:
-            found[name] = "" if value is None else text
+            found[_encodable(name)] = "" if value is None else _encodable(text)
         else:
             print(f"input {name!r} cannot be in the environment: left out", file=sys.stderr)
     return found

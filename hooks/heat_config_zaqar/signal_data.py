@@ -16,6 +16,8 @@ STATUS_CODE = "deploy_status_code"
 # Heat ignores it; it lets us recognise our own message in a queue that all updates share.
 CONFIG_ID = "deploy_config_id"
 
+# What Zaqar takes by default; a queue may say otherwise. Heat's own APIs take more.
+DEFAULT_LIMIT_BYTES = 262144
 # Of what cannot be used as outputs; no queue takes more.
 _KEPT_CHARACTERS = 1024 * 1024
 

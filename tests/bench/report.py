@@ -17,6 +17,8 @@ from tests.bench.tables import Results, all_tables
 
 _PAGE = "performance.md"
 _PLOT = "delivery-latency.svg"
+# Which marks of the page say when and where which parts were measured.
+_RUNS = {"runs": ("delivery", "deployments", "signals"), "load run": ("load",)}
 _STYLES = {
     "ours, WebSocket": {"color": "#0b6e4f", "linestyle": "-"},
     "ours, polling": {"color": "#0b6e4f", "linestyle": "--"},
@@ -31,7 +33,7 @@ def text(results: Results) -> str:
 
 
 def publish(results: Results, docs: Path) -> None:
-    """Write tables, machine and plot into the pages of `docs`.
+    """Write what was measured into the pages of `docs`; of other parts leave what is there.
 
     :raises ValueError: the page has no place for one of them.
     """
@@ -39,9 +41,13 @@ def publish(results: Results, docs: Path) -> None:
     content = page.read_text(encoding="utf-8")
     for table in all_tables(results):
         content = _replaced(content, table.name, table.markdown())
-    content = _replaced(content, "runs", _runs(results["runs"]))
+    for mark, parts in _RUNS.items():
+        known = {part: results["runs"][part] for part in parts if part in results}
+        if known:
+            content = _replaced(content, mark, _runs(known))
     page.write_text(content, encoding="utf-8")
-    _plot(results["delivery"]["kinds"], docs / _PLOT)
+    if "delivery" in results:
+        _plot(results["delivery"]["kinds"], docs / _PLOT)
 
 
 def _replaced(page: str, name: str, content: str) -> str:

@@ -1,4 +1,4 @@
-"""What `signal_transport: AUTO` becomes, as far as the booted image; more is in tests/integration."""
+"""What `signal_transport: AUTO` becomes, through the booted image."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,8 @@ def plugin(cloud: Cloud) -> Iterator[None]:
 
 
 def automatic_template() -> dict[str, Any]:
-    return deployments_template({"greet": Script("#!/bin/sh\necho hello\n", signal_transport="AUTO")})
+    greeting = Script("#!/bin/sh\necho hello\n", signal_transport="AUTO")
+    return deployments_template({"greet": greeting})
 
 
 def transports(guest: Container) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +13,7 @@ import pytest
 from testbed.guest import wait_for
 from testbed.heat import Heat
 from tests.integration.conftest import Start, script
+from tests.integration.guest_process import SCRIPTS
 
 TRANSPORTS = ("ZAQAR_SIGNAL", "CFN_SIGNAL", "HEAT_SIGNAL", "NO_SIGNAL")
 
@@ -51,6 +53,49 @@ def test_a_failure_is_shown_whatever_the_transport(start: Start, heat: Heat) -> 
         outputs = str(heat.resource("failures", name).attributes["output_values"])
         assert "why" in outputs
         assert re.search("deploy_status_code.{2,5}3", outputs), outputs
+
+
+def test_output_over_every_limit_is_cut_where_heats_own_apis_take_the_signal(
+    start: Start, heat: Heat
+) -> None:
+    loud = "head -c 5000000 /dev/zero | tr '\\0' x | tee /dev/stderr; echo END"
+    scripts = {
+        name[:3].lower(): script(loud, signal_transport=name)
+        for name in ("CFN_SIGNAL", "HEAT_SIGNAL")
+    }
+    guest = start("loud-apis", scripts)
+    guest.collect()
+    guest.apply()
+    stack = heat.wait_for("loud-apis", ["CREATE_COMPLETE"], 180)
+    for name in scripts:
+        stdout = stack.outputs[f"{name}_deploy_stdout"]
+        assert re.match(r"\[\d+ characters cut\]\n", stdout), name
+        assert stdout.endswith("xEND\n"), name
+        assert int(stack.outputs[f"{name}_deploy_status_code"]) == 0
+
+
+def test_heat_config_notify_completes_a_deployment_with_the_outputs_that_it_is_given(
+    start: Start, heat: Heat
+) -> None:
+    guest = start("by-hand", {"one": script("echo never", outputs=("result",))})
+    guest.collect()
+    config = guest.directory / "config.json"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(guest.deployments()[0]))
+    done = subprocess.run(
+        [SCRIPTS / "heat-config-notify", config],
+        env=guest.environment,
+        input=json.dumps({"deploy_stdout": "by hand", "deploy_status_code": 0, "result": "42"}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    stack = heat.wait_for("by-hand", ["CREATE_COMPLETE"], 180)
+    assert stack.outputs["one_result"] == "42"
+    guest.apply()
+    assert list(guest.states().values()) == ["delivered"]
+    assert "never" not in str(list(guest.outbox.records()))
 
 
 class Store:

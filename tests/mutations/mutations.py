@@ -104,12 +104,9 @@ MUTATIONS = [
     Mutation(
         "the metadata goes while the cloud is away",
         "collector.py",
-        "            self._due = time.monotonic() + (self._refused if refused else self._away).next()\n"
-        "            return\n",
-        "            raise exc.ZaqarMetadataNotAvailable() from error\n",
-        _UNIT.format(
-            "collector", "what_was_collected_is_collected_again_while_the_cloud_is_away"
-        ),
+        "(self._refused if refused else self._away).next()\n            return\n",
+        "1\n            raise exc.ZaqarMetadataNotAvailable() from error\n",
+        _UNIT.format("collector", "what_was_collected_is_collected_again_while_the_cloud_is_away"),
     ),
     Mutation(
         "a malformed deployment costs the others",
@@ -181,8 +178,7 @@ MUTATIONS = [
     Mutation(
         "a signal that may have arrived is posted again, past Heat's own API",
         "deliver.py",
-        "            user.signal_resource(entry.stack_id, entry.resource_name, entry.body)\n"
-        "        except",
+        "            _signal_through_heat(entry, user)\n        except",
         "            return False\n        except",
         _UNIT.format(
             "deliver", "a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_again"
@@ -193,7 +189,7 @@ MUTATIONS = [
         "cli.py",
         "    if not current.collected_flag.exists():\n",
         "    if False:\n",
-        _UNIT.format("cli", "nothing_is_sent_before_metadata_was_collected_since_the_start"),
+        _UNIT.format("cli", "delivery_waits_for_metadata_that_was_collected_since_the_start"),
     ),
     Mutation(
         "a deployment of another transport counts as signalled",

@@ -16,7 +16,7 @@ settings.load_profile("any")
 
 Make = Callable[..., dict[str, Any]]
 
-SECTION = {
+SECTION: dict[str, Any] = {
     "collectors": ["zaqar", "local"],
     "zaqar": {
         "user_id": "3c72da6859774d1aa60d2dddc365a476",

@@ -13,7 +13,7 @@ from heat_config_zaqar import apply
 from heat_config_zaqar.errors import CorruptFileError, RebootDueError
 from heat_config_zaqar.outbox import Outbox
 from heat_config_zaqar.processes import identify
-from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 from tests.unit.conftest import make_deployment
 from tests.unit.test_hook_runner import hook
 from tests.unit.test_outbox import begin
@@ -80,6 +80,25 @@ def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
     assert "did not print JSON" in found["garbage"][1]["deploy_stderr"]
     assert "chef" in found["missing"][1]["deploy_stderr"]
     assert "CREATE" in found["component"][1]["deploy_stderr"]
+
+
+def test_a_hook_that_signals_by_heat_config_notify_has_that_result(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = current.state_dir.parent
+    settings_file = directory / "settings.toml"
+    lines = [f'{name} = "{getattr(current, name)}"' for name in ("state_dir", "runtime_dir")]
+    settings_file.write_text("\n".join(lines))
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(settings_file))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "hooks"))
+    config = directory / "config.json"
+    config.write_text(json.dumps(quiet("a", group="notifying")))
+    notify = f"{sys.executable} -m heat_config_zaqar.notify {config}"
+    text = f"echo '{{\"result\": \"its own\"}}' | {notify} && echo '{{}}'"
+    hook(directory / "hooks", text, "notifying")
+    found = applied(current, quiet("a", group="notifying"), quiet("b"))
+    assert found["a"] == ("delivered", {"result": "its own"})
+    assert found["b"][0] == "delivered"
 
 
 @pytest.mark.parametrize("group", ["os-apply-config", "Heat::Ungrouped"])

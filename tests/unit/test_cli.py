@@ -468,6 +468,21 @@ def test_nothing_is_sent_before_metadata_was_collected_since_the_start(
     assert not (guest.directory / "runs").exists()
 
 
+def test_delivery_waits_for_metadata_that_was_collected_since_the_start(
+    guest: Guest, run: Run
+) -> None:
+    document = make_deployment("a", **UNSENT)
+    guest.collect(document)
+    guest.finish(document)
+    guest.settings.collected_flag.unlink()
+    assert run("deliver")[:2] == (
+        0,
+        "not delivering yet: no metadata was collected since the machine started\n",
+    )
+    durable.write_json(guest.settings.collected_flag, 1)
+    assert "1 signals could not be sent yet" in run("deliver")[1]
+
+
 def test_a_rerun_of_what_heat_knows_changes_no_record(guest: Guest, run: Run) -> None:
     guest.collect(make_deployment("a"))
     guest.finish(make_deployment("a"), 3)

@@ -29,6 +29,10 @@ def run(
         "inputs": [{"name": key, "value": value} for key, value in (inputs or {}).items()],
         "outputs": [{"name": name} for name in outputs],
     }
+    return run_document(document, exit_code)
+
+
+def run_document(document: dict[str, Any], exit_code: int = 0) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "heat_config_zaqar.script_hook"],
         input=json.dumps(document).encode(),
@@ -98,3 +102,14 @@ def test_an_input_that_no_environment_can_hold_is_left_out_and_named() -> None:
 def test_nothing_of_the_script_stays_on_the_disk(working_dir: Path) -> None:
     run("#!/bin/sh\ntrue\n")
     assert list(working_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("outputs", ["text", [7], [{"no": "name"}], [{"name": 7}], {"name": "x"}])
+def test_outputs_that_make_no_sense_cost_no_result(outputs: Any) -> None:
+    document = {"id": "d0", "config": "#!/bin/sh\necho done\n", "outputs": outputs}
+    assert run_document(document)[0]["deploy_stdout"] == "done\n"
+
+
+def test_halves_of_characters_are_replaced() -> None:
+    body, _ = run("#!/bin/sh\necho \ud800 $half\n", {"half": "\udfff", "\ud800": "x"})
+    assert body["deploy_stdout"] == "? ?\n"
