@@ -258,3 +258,20 @@ def test_a_file_that_is_no_list_is_an_error(tmp_path: Path, content: str) -> Non
 def test_no_deployments_yet_is_no_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "heat-config").write_text(content)
     assert apply.read_deployments(tmp_path / "heat-config") == []
+
+
+@pytest.mark.parametrize("is_journal", [True, False])
+def test_a_warning_has_its_priority_where_the_journal_reads_it_and_only_there(
+    tmp_path: Path, is_journal: bool
+) -> None:
+    path = tmp_path / "stderr"
+    with path.open("wb") as stderr:
+        stream = os.fstat(stderr.fileno())
+        journal = f"{stream.st_dev}:{stream.st_ino if is_journal else 0}"
+        subprocess.run(
+            [sys.executable, "-m", "heat_config_zaqar.apply"],
+            env={**os.environ, "HEAT_SHELL_CONFIG": str(tmp_path), "JOURNAL_STREAM": journal},
+            stderr=stderr,
+            check=False,
+        )
+    assert path.read_text().startswith("<3>55-heat-config ERROR" if is_journal else "55-heat")
