@@ -19,6 +19,8 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SAFE_NAME = re.compile(r"[^/\0.][^/\0]{0,199}")
 # python-zaqarclient and Zaqar accept these characters in the name of a queue.
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# No store of Zaqar's takes as many, and Python's own functions recurse.
+MOST_LEVELS = 90
 # Ten years: more than a process can wait for would be an error when it is too late to say so.
 _MOST_SECONDS = 10 * 365 * 86400
 
@@ -157,6 +159,8 @@ def parse_deployment(document: Any) -> Deployment:
     if not isinstance(config_id, str) or not _SAFE_ID.fullmatch(config_id):
         raise InvalidMetadataError(f"deployment {_shown(config_id)}: the id is not usable")
     where = f"deployment {config_id}"
+    if levels(document) > MOST_LEVELS:
+        raise InvalidMetadataError(f"{where}: is nested over {MOST_LEVELS} levels deep")
     name = document.get("name", config_id)
     group = document.get("group") or "Heat::Ungrouped"
     if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name):
@@ -192,6 +196,20 @@ def parse_credentials(section: Any) -> tuple[Credentials, str] | None:
         ca_file=str(section.get("ca_file") or ""),
     )
     return login, section["queue_id"]
+
+
+def levels(value: Any) -> int:
+    """Return how many lists and maps are inside each other in what JSON can hold."""
+    count = 0
+    inside = [value]
+    while inside := [item for item in inside if isinstance(item, list | dict)]:
+        count += 1
+        inside = [
+            below
+            for item in inside
+            for below in (item.values() if isinstance(item, dict) else item)
+        ]
+    return count
 
 
 def for_its_action(deployment: Deployment) -> Deployment:

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from heat_config_zaqar import durable, settings
+from heat_config_zaqar import durable, settings, signal_data
 from heat_config_zaqar.apply import entry_for, log_to_stderr
 from heat_config_zaqar.deliver import Delivery
 from heat_config_zaqar.deployment import parse_deployment
@@ -53,10 +53,10 @@ def notify(config: Path, signal: str) -> None:
     deployment = parse_deployment(document)
     try:
         body = json.loads(signal or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidMetadataError(f"the signal is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise InvalidMetadataError("the signal is not a map of outputs")
+    if problem := signal_data.unusable(body):
+        raise InvalidMetadataError(f"the signal {problem}")
     outbox = Outbox(current.state_dir)
     if outbox.is_finished(deployment.id):
         raise RefusedError(

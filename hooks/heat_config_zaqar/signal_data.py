@@ -10,6 +10,8 @@ import contextlib
 import json
 from typing import Any
 
+from heat_config_zaqar.deployment import MOST_LEVELS, levels
+
 STDOUT = "deploy_stdout"
 STDERR = "deploy_stderr"
 STATUS_CODE = "deploy_status_code"
@@ -61,8 +63,16 @@ def _parsed(text: str) -> tuple[Body, str]:
     for part in (text, text.rstrip().rpartition("\n")[2]):
         with contextlib.suppress(ValueError, RecursionError):
             body = json.loads(part)
-            return (body, "") if isinstance(body, dict) else ({}, "printed JSON that is not a map")
+            problem = unusable(body)
+            return ({}, f"printed JSON that {problem}") if problem else (body, "")
     return {}, "did not print JSON"
+
+
+def unusable(body: Any) -> str:
+    """Return why a signal cannot have this body; empty where it can."""
+    if not isinstance(body, dict):
+        return "is not a map"
+    return f"is nested over {MOST_LEVELS} levels deep" if levels(body) > MOST_LEVELS else ""
 
 
 def fit(body: Body, limit: int) -> Body:

@@ -1,7 +1,7 @@
 """Runs the coverage-guided fuzzer on every parser: `tox -e fuzz -- --inputs N`.
 
-An input that breaks a target is kept in build/fuzz and printed; it becomes a test in
-tests/unit/test_fuzzed.py. With a file as argument, tries that input again.
+An input that breaks a target is kept in build/fuzz and printed; it becomes a test of the unit
+tests and a seed here. With a file as argument, tries that input again.
 """
 
 import argparse
@@ -26,12 +26,19 @@ _SHARES = {
     "settings_file": 0.1,
     "state_file": 0.05,
 }
+_DEEP = b"[" * 600 + b"]" * 600
 _SEEDS = {
-    "message": b'{"deployments": [{"id": "a", "inputs": [{"name": "deploy_queue_id"}]}]}',
-    "hook_output": b'\x80{"deploy_stdout": "x", "deploy_status_code": 0}',
-    "settings_file": b'push = true\nmax_attempts = 3\nstate_dir = "/x"\n',
-    "state_file": b'{"id": "x", "transport": "NO_SIGNAL", "credentials": null, "body": {}}',
-    "metadata": bytes(range(64)),
+    "message": (
+        b'{"deployments": [{"id": "a", "inputs": [{"name": "deploy_queue_id"}]}]}',
+        b'{"deployments": [{"id": "a", "config": ' + _DEEP + b"}]}",
+    ),
+    "hook_output": (
+        b'\x80{"deploy_stdout": "x", "deploy_status_code": 0}',
+        b'\x80{"a": ' + _DEEP + b"}",
+    ),
+    "settings_file": (b'push = true\nmax_attempts = 3\nstate_dir = "/x"\n',),
+    "state_file": (b'{"id": "x", "transport": "NO_SIGNAL", "credentials": null, "body": {}}',),
+    "metadata": (bytes(range(64)),),
 }
 
 
@@ -61,7 +68,8 @@ def _run(target: str, inputs: int) -> int | None:
     """Fuzz one target in a process of its own; return how many inputs it got, None if one broke."""
     corpus = _BUILD / target
     corpus.mkdir(parents=True, exist_ok=True)
-    (corpus / "seed").write_bytes(_SEEDS[target])
+    for number, seed in enumerate(_SEEDS[target]):
+        (corpus / f"seed-{number}").write_bytes(seed)
     command = [sys.executable, "-m", "tests.fuzz", "--target", target, "--inputs", str(inputs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Done (\d+) (?:runs )?in", done.stderr)

@@ -1,5 +1,6 @@
 """What the fuzzer does with one input: each target takes bytes and asserts what must hold."""
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ def hook_output(data: bytes) -> None:
     body = signal_data.from_hook("script", data[1:], data.decode("latin-1")[-50:], returncode)
     assert isinstance(body, dict)
     assert returncode >= 0 or body[signal_data.STATUS_CODE] == returncode
+    _store(body)
     for limit in _LIMITS:
         fitted = signal_data.fit({**body, signal_data.CONFIG_ID: "c"}, max(limit, _least(body)))
         assert len(json.dumps(fitted)) <= max(limit, _least(body))
@@ -97,6 +99,7 @@ def _use(item: Deployment) -> None:
     assert "/" not in item.id
     assert item.id not in (".", "..")
     assert len(item.id) <= 128
+    json.dumps(item.document, indent=1)
     try:
         for_its_action(item)
     except InvalidMetadataError as error:
@@ -104,6 +107,12 @@ def _use(item: Deployment) -> None:
     entry = entry_for(item, {}, 1, 0)
     assert "/" not in entry.queue
     parse_credentials(item.document)
+
+
+def _store(body: dict[str, Any]) -> None:
+    """Do with a result what the outbox does, on no disk."""
+    entry = entry_for(Deployment("a", "a", "script", "", {}), body, 1, 0)
+    json.dumps(dataclasses.asdict(entry), indent=1)
 
 
 def _least(body: dict[str, Any]) -> int:

@@ -271,8 +271,8 @@ MUTATIONS = [
     Mutation(
         "Heat gets a body that is no map",
         "signal_data.py",
-        'return (body, "") if isinstance(body, dict) else ({}, "printed JSON that is not a map")',
-        'return body, ""',
+        '    if not isinstance(body, dict):\n        return "is not a map"\n',
+        "    if not isinstance(body, dict):\n        return ''\n",
         _UNIT.format("signal_data", "json_that_is_not_a_map_never_reaches_heat"),
     ),
     Mutation(

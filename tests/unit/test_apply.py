@@ -26,6 +26,7 @@ def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(hooks))
     hook(hooks, f'echo run >>{tmp_path}/runs; echo \'{{"result": "42"}}\'')
     hook(hooks, "echo garbage; echo why >&2", "bad")
+    hook(hooks, f"echo '{{\"a\": {'[' * 600 + ']' * 600}}}'", "deep")
     return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
 
 
@@ -71,15 +72,18 @@ def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
         quiet("garbage", group="bad"),
         quiet("missing", group="chef"),
         quiet("component", group="component", config={"configs": []}),
+        quiet("deep", group="deep"),
+        quiet("too-deep", config=json.loads("[" * 600 + "]" * 600)),
         quiet("transport", group="script")
         | {"inputs": [{"name": "deploy_signal_transport", "value": "PIGEON"}]},
         quiet("good"),
     )
-    assert set(found) == {"garbage", "missing", "component", "transport", "good"}
+    assert set(found) == {"garbage", "missing", "component", "deep", "transport", "good"}
     assert found["good"][1]["deploy_status_code"] == 0
     assert "did not print JSON" in found["garbage"][1]["deploy_stderr"]
     assert "chef" in found["missing"][1]["deploy_stderr"]
     assert "CREATE" in found["component"][1]["deploy_stderr"]
+    assert "nested over 90 levels" in found["deep"][1]["deploy_stderr"]
 
 
 def test_a_hook_that_signals_by_heat_config_notify_has_that_result(

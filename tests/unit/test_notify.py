@@ -12,6 +12,7 @@ from heat_config_zaqar.outbox import Outbox
 from heat_config_zaqar.settings import SETTINGS_VARIABLE
 from tests.unit.conftest import make_deployment
 
+DEEP = "[" * 600 + "]" * 600
 # A port of loopback where nothing listens.
 NOBODY = {"deploy_auth_url": "http://127.0.0.1:9/v3/"}
 
@@ -69,6 +70,8 @@ def test_a_deployment_that_has_a_result_keeps_it(tmp_path: Path, outbox: Outbox)
         ({"id": "../../etc/x"}, "{}", "'../../etc/x': the id is not usable"),
         (make_deployment("a"), "garbage", "the signal is not JSON"),
         (make_deployment("a"), "[]", "the signal is not a map"),
+        (make_deployment("a"), f'{{"a": {DEEP}}}', "the signal is nested over 90 levels deep"),
+        (make_deployment("a"), "[" * 100_000, "the signal is not JSON"),
     ],
 )
 def test_what_is_malformed_is_named(
