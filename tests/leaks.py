@@ -26,7 +26,7 @@ def secrets_of_metadata(snapshot: Mapping[str, Any]) -> set[str]:
     found = {
         PLANTED,
         collectors.get("zaqar", {}).get("password", ""),
-        collectors.get("cfn", {}).get("secret_access_key", ""),
+        collectors.get("heat", {}).get("password", ""),
     }
     for deployment in snapshot.get("deployments", []):
         for item in deployment["inputs"]:

@@ -48,9 +48,9 @@ def test_a_stack_whose_deployments_say_auto_completes_in_a_cloud_without_zaqar(
     cloud: Cloud, launch: Launcher, heat: Heat
 ) -> None:
     template = automatic_template()
-    template["resources"]["server"]["properties"]["software_config_transport"] = "POLL_SERVER_CFN"
+    template["resources"]["server"]["properties"]["software_config_transport"] = "POLL_SERVER_HEAT"
     with cloud.changed_catalog({"messaging": None, "messaging-websocket": None}):
-        guest = launch("no-zaqar", template, collector="cfn")
+        guest = launch("no-zaqar", template, collector="heat")
         stack = heat.wait_for("no-zaqar", ["CREATE_COMPLETE"], 180)
         assert stack.outputs["greet_deploy_stdout"] == "hello\n"
         wait_for(lambda: transports(guest) == ["CFN_SIGNAL"], 60, "the delivery is not recorded")
