@@ -188,7 +188,8 @@ def _run(deployment: Deployment, hook: Path | None, outbox: Outbox, current: Set
             "reboot; not tried again"
         )
     outcome = _run_hook(deployment, hook, run, outbox, current)
-    if outcome.returncode == hook_runner.REBOOT_CODE:
+    has_signalled = outbox.is_finished(deployment.id)
+    if outcome.returncode == hook_runner.REBOOT_CODE and not has_signalled:
         if run.reboots < _MOST_REBOOTS:
             outbox.ask_reboot(deployment.id)
             return _reboot(deployment)

@@ -86,8 +86,9 @@ def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
     assert "nested over 90 levels" in found["deep"][1]["deploy_stderr"]
 
 
+@pytest.mark.parametrize("exit_code", [0, 3, 194])
 def test_a_hook_that_signals_by_heat_config_notify_has_that_result(
-    current: Settings, monkeypatch: pytest.MonkeyPatch
+    current: Settings, monkeypatch: pytest.MonkeyPatch, exit_code: int
 ) -> None:
     directory = current.state_dir.parent
     settings_file = directory / "settings.toml"
@@ -98,7 +99,7 @@ def test_a_hook_that_signals_by_heat_config_notify_has_that_result(
     config = directory / "config.json"
     config.write_text(json.dumps(quiet("a", group="notifying")))
     notify = f"{sys.executable} -m heat_config_zaqar.notify {config}"
-    text = f"echo '{{\"result\": \"its own\"}}' | {notify} && echo '{{}}'"
+    text = f"echo '{{\"result\": \"its own\"}}' | {notify} && echo '{{}}'; exit {exit_code}"
     hook(directory / "hooks", text, "notifying")
     found = applied(current, quiet("a", group="notifying"), quiet("b"))
     assert found["a"] == ("delivered", {"result": "its own"})
