@@ -363,4 +363,55 @@ MUTATIONS = [
         "if False:",
         _UNIT.format("messaging", "a_request_that_may_have_arrived_is_ambiguous"),
     ),
+    Mutation(
+        "a signal by hand replaces a result",
+        "notify.py",
+        "if outbox.is_finished(deployment.id):",
+        "if False:",
+        _UNIT.format("notify", "a_deployment_that_has_a_result_keeps_it"),
+    ),
+    Mutation(
+        "what a hook says after it has signalled for itself counts",
+        "apply.py",
+        "    if outbox.is_finished(deployment.id):\n        # Its hook",
+        "    if False:\n        # Its hook",
+        _UNIT.format("apply", "a_hook_that_signals_by_heat_config_notify_has_that_result"),
+    ),
+    Mutation(
+        "a hook's outputs may be nested however deep",
+        "signal_data.py",
+        "if levels(body) > MOST_LEVELS else",
+        "if False else",
+        _UNIT.format("apply", "trouble_with_one_deployment_stops_no_other"),
+    ),
+    Mutation(
+        "the script hook believes what the metadata says of outputs",
+        "script_hook.py",
+        'names = [item.get("name") for item in listed if isinstance(item, dict)]',
+        'names = [item["name"] for item in listed]',
+        _UNIT.format("script_hook", "outputs_that_make_no_sense_cost_no_result"),
+    ),
+    Mutation(
+        "the script hook dies of half a character",
+        "script_hook.py",
+        'return text.encode("utf-8", "replace").decode()',
+        "return text",
+        _UNIT.format("script_hook", "halves_of_characters_are_replaced"),
+    ),
+    Mutation(
+        "the journal shows an error like any line",
+        "apply.py",
+        'return "\\n".join(f"<{priority}>{line}" for line in text.splitlines())',
+        "return text",
+        _UNIT.format(
+            "apply", "a_warning_has_its_priority_where_the_journal_reads_it_and_only_there"
+        ),
+    ),
+    Mutation(
+        "a catalog without a WebSocket stays so for ever",
+        "push.py",
+        "self._stopped.wait(_RENEWAL_SECONDS)",
+        "self._stopped.wait()",
+        _UNIT.format("push", "a_catalog_without_a_websocket_is_looked_at_again"),
+    ),
 ]
