@@ -15,6 +15,9 @@ Sections = Mapping[str, Mapping[str, object]]
 DATABASES = ("keystone", "heat")
 _SERVICE_PROJECT = {"project_name": "service", "project_domain_id": "default"}
 _ZAQAR_STORES = {"message_store": "redis", "management_store": "redis"}
+# Heat's CFN API checks its policy without naming a project, so the default, which compares the
+# project, refuses every guest. What the guest may see is checked by the engine as well.
+_HEAT_POLICY = '"cloudformation:DescribeStackResource": "role:heat_stack_user"\n'
 
 
 def files(
@@ -29,7 +32,10 @@ def files(
     of heat.conf's section DEFAULT.
     """
     zaqar = _zaqar(secrets)
-    heat = {layout.home / ".heat" / "heat.conf": _ini(_heat(layout, secrets, heat_options))}
+    heat = {
+        layout.home / ".heat" / "heat.conf": _ini(_heat(layout, secrets, heat_options)),
+        _heat_policy(layout): _HEAT_POLICY,
+    }
     return {
         "mariadb": {
             layout.etc / "mariadb.cnf": _mariadb(layout),
@@ -190,6 +196,10 @@ def _zaqar_websocket() -> Sections:
     }
 
 
+def _heat_policy(layout: Layout) -> Path:
+    return layout.home / ".heat" / "policy.yaml"
+
+
 def _heat(
     layout: Layout, secrets: Mapping[str, str], heat_options: Mapping[str, object]
 ) -> Sections:
@@ -210,6 +220,7 @@ def _heat(
             **heat_options,
         },
         "paste_deploy": {"api_paste_config": shipped / "api-paste.ini"},
+        "oslo_policy": {"policy_file": _heat_policy(layout)},
         "database": _database("heat", secrets),
         "keystone_authtoken": _token_check("heat", secrets),
         "trustee": _service_user("heat", secrets),

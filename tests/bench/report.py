@@ -61,9 +61,10 @@ def _replaced(page: str, name: str, content: str) -> str:
 
 def _runs(runs: dict[str, Any]) -> str:
     machine = "; ".join(sorted({run["machine"] for run in runs.values()}))
-    parts = ", ".join(f"{name} {run['seconds'] / 60:.0f} min" for name, run in runs.items())
-    when = min(run["when"] for run in runs.values())
-    return f"Measured {when} on {machine}. Parts: {parts}."
+    parts = ", ".join(
+        f"{name} until {run['when']} ({run['seconds'] / 60:.0f} min)" for name, run in runs.items()
+    )
+    return f"Measured on {machine}: {parts}."
 
 
 def _plot(kinds: dict[str, Any], path: Path) -> None:

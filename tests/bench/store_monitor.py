@@ -2,7 +2,8 @@
 
 Zaqar tells a message's age in whole seconds only, so this listens to its store: redis' MONITOR
 prints each command with its time. Zaqar indexes a message by a script that names the queue
-(`index_messages` of `zaqar.storage.redis.messages`); from then on every reader sees it.
+(`index_messages` of `zaqar.storage.redis.messages`); from then on every reader sees it. Its two
+keys tell it from the script that a claim or a pop runs, which names the queue alone.
 Invariant: it only listens.
 """
 
@@ -15,7 +16,9 @@ from types import TracebackType
 
 from testbed.cloud.layout import HOST, PORTS
 
-_INDEXED = re.compile(rb'^\+(\d+\.\d+) \[[^]]*\] "EVALSHA" .*?"[^".]*\.([^".]+)\.messages" ')
+_INDEXED = re.compile(
+    rb'^\+(\d+\.\d+) \[[^]]*\] "EVALSHA" "[0-9a-f]+" "2" "[^".]*\.([^".]+)\.messages" '
+)
 
 
 class StoreMonitor:

@@ -4,6 +4,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from testbed.guest import hand_over, wait_for
 from testbed.heat import Heat, Script, deployments_template
 from tests.functional.conftest import Launcher
@@ -60,6 +62,19 @@ def test_a_stack_update_runs_the_new_script_once_and_not_the_old(
     stack = heat.update_stack("update", template, wait=True, timeout=180)
     assert stack.outputs["count_deploy_stdout"] == "new\n"
     assert (guest.root / "var/tmp/runs").read_text() == "old\nnew\n"
+
+
+@pytest.mark.parametrize("collector", ["cfn", "heat"])
+def test_a_server_that_polls_heat_instead_of_zaqar_runs_its_deployments(
+    launch: Launcher, heat: Heat, collector: str
+) -> None:
+    name = f"polls-{collector}"
+    template = deployments_template({"greet": GREETING})
+    server = template["resources"]["server"]["properties"]
+    server["software_config_transport"] = f"POLL_SERVER_{collector.upper()}"
+    launch(name, template, collector)
+    stack = heat.wait_for(name, ["CREATE_COMPLETE"], 180)
+    assert stack.outputs["greet_deploy_stdout"] == "hello world\n"
 
 
 def test_a_deleted_stack_leaves_the_guest_quiet(launch: Launcher, heat: Heat) -> None:

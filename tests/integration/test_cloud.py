@@ -13,6 +13,7 @@ from keystoneauth1.session import Session
 from testbed.cloud import Cloud, CloudError
 from testbed.cloud.layout import REGION
 from testbed.heat import Heat, Script, deployments_template
+from tests.bench.store_monitor import StoreMonitor
 
 DEADLINE_SECONDS = 60.0
 
@@ -122,6 +123,22 @@ def test_a_posted_signal_completes_the_deployment(heat: Heat, stack_name: str) -
     assert stack.outputs["hello_answer"] == "42"
     assert stack.outputs["hello_deploy_stdout"] == "hello\n"
     assert int(stack.outputs["hello_deploy_status_code"]) == 0
+
+
+def test_the_benchmark_times_what_is_posted_and_not_who_reads_it(
+    heat: Heat, stack_name: str
+) -> None:
+    with StoreMonitor() as monitor:
+        guest = start_deployment(heat, stack_name)
+        queue = inputs_of(guest.wait_for_deployment())["deploy_queue_id"]
+        # Heat pops the empty queue each second meanwhile.
+        time.sleep(3)
+        posted = time.time()
+        guest.post(queue, {"deploy_status_code": 0})
+        heat.wait_for(stack_name, ["CREATE_COMPLETE"], DEADLINE_SECONDS)
+        (arrived,) = monitor.times(queue)
+        assert 0 <= arrived - posted < DEADLINE_SECONDS
+        assert len(monitor.times(guest.queue)) == len(guest.messages())
 
 
 def test_a_stopped_zaqar_is_down_and_a_started_one_is_up_again(cloud: Cloud) -> None:
