@@ -68,17 +68,20 @@ class Script:
 
 
 def deployments_template(
-    scripts: Mapping[str, Script], server_name: str = "guest"
+    scripts: Mapping[str, Script],
+    server_name: str = "guest",
+    metadata_transport: str = "ZAQAR_MESSAGE",
 ) -> dict[str, Any]:
     """Return a template of one deployed server and a deployment for each script.
 
-    The server is the resource `server`, a deployment has its script's name and its config that
+    The server is the resource `server`, which takes its metadata by `metadata_transport` (Heat's
+    property `software_config_transport`); a deployment has its script's name and its config that
     name with `_config`. The stack's outputs are called NAME_OUTPUT, as in `hello_deploy_stdout`.
     """
     resources: dict[str, Any] = {
         SERVER: {
             "type": "OS::Heat::DeployedServer",
-            "properties": {"name": server_name, "software_config_transport": "ZAQAR_MESSAGE"},
+            "properties": {"name": server_name, "software_config_transport": metadata_transport},
         }
     }
     outputs: dict[str, Any] = {}

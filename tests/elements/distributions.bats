@@ -41,7 +41,7 @@ print(paths.get_path("elements"))')/pkg-map/bin/pkg-map"
     # shellcheck disable=SC2034 # the sourced file reads them
     while read -r DISTRO_NAME DIB_RELEASE _ pythons; do
         unset DIB_HEAT_CONFIG_ZAQAR_PYTHONS
-        # shellcheck disable=SC1091
+        # shellcheck disable=SC1091 # the linter looks from elsewhere
         source "$element/environment.d/60-os-collect-config-zaqar.bash"
         found="${DIB_HEAT_CONFIG_ZAQAR_PYTHONS// /,}"
         [ "$found" = "$pythons" ] || { echo "$DISTRO_NAME $DIB_RELEASE: $found" >&2; return 1; }

@@ -32,7 +32,7 @@ merge() {
     shift
     info="$(python3 "$DIB_LIB/element-info.py" --env "$@")"
     eval "$info"
-    # shellcheck disable=SC1091
+    # shellcheck disable=SC1091 # diskimage-builder's own file
     source "$DIB_LIB/common-functions"
     TMP_HOOKS_PATH="$directory" generate_hooks
 }
@@ -48,7 +48,7 @@ in_root() {
 # with the merged elements read-only where diskimage-builder puts them.
 start_root() {
     mkdir -p "$BATS_FILE_TMPDIR/mnt"
-    # shellcheck disable=SC2016
+    # shellcheck disable=SC2016 # the inner shell expands it
     unshare --mount bash -euc '
         cd "$1"
         mount -t tmpfs none .

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,8 @@ from testbed.heat import Heat, Script, deployments_template
 from tests.conftest import BUILD
 from tests.functional.conftest import Launcher
 
+GREETING = Script("#!/bin/sh\necho hello\n", signal_transport="AUTO")
+
 
 @pytest.fixture(scope="module")
 def plugin(cloud: Cloud) -> Iterator[None]:
@@ -20,11 +21,6 @@ def plugin(cloud: Cloud) -> Iterator[None]:
     Cloud(cloud.layout.directory, heat_options=options).up(print)
     yield
     cloud.up(print)
-
-
-def automatic_template() -> dict[str, Any]:
-    greeting = Script("#!/bin/sh\necho hello\n", signal_transport="AUTO")
-    return deployments_template({"greet": greeting})
 
 
 def transports(guest: Container) -> list[str]:
@@ -37,7 +33,7 @@ def transports(guest: Container) -> list[str]:
 def test_a_stack_whose_deployments_say_auto_completes_by_zaqar(
     launch: Launcher, heat: Heat
 ) -> None:
-    guest = launch("automatic", automatic_template())
+    guest = launch("automatic", deployments_template({"greet": GREETING}))
     stack = heat.wait_for("automatic", ["CREATE_COMPLETE"], 180)
     assert stack.outputs["greet_deploy_stdout"] == "hello\n"
     wait_for(lambda: transports(guest) == ["ZAQAR_SIGNAL"], 60, "the delivery is not recorded")
@@ -47,8 +43,7 @@ def test_a_stack_whose_deployments_say_auto_completes_by_zaqar(
 def test_a_stack_whose_deployments_say_auto_completes_in_a_cloud_without_zaqar(
     cloud: Cloud, launch: Launcher, heat: Heat
 ) -> None:
-    template = automatic_template()
-    template["resources"]["server"]["properties"]["software_config_transport"] = "POLL_SERVER_HEAT"
+    template = deployments_template({"greet": GREETING}, metadata_transport="POLL_SERVER_HEAT")
     with cloud.changed_catalog({"messaging": None, "messaging-websocket": None}):
         guest = launch("no-zaqar", template, collector="heat")
         stack = heat.wait_for("no-zaqar", ["CREATE_COMPLETE"], 180)

@@ -69,9 +69,8 @@ def test_a_server_that_polls_heat_instead_of_zaqar_runs_its_deployments(
     launch: Launcher, heat: Heat, collector: str
 ) -> None:
     name = f"polls-{collector}"
-    template = deployments_template({"greet": GREETING})
-    server = template["resources"]["server"]["properties"]
-    server["software_config_transport"] = f"POLL_SERVER_{collector.upper()}"
+    transport = f"POLL_SERVER_{collector.upper()}"
+    template = deployments_template({"greet": GREETING}, metadata_transport=transport)
     launch(name, template, collector)
     stack = heat.wait_for(name, ["CREATE_COMPLETE"], 180)
     assert stack.outputs["greet_deploy_stdout"] == "hello world\n"

@@ -84,9 +84,7 @@ def script(text: str, signal_transport: str = "AUTO", **more: Any) -> Script:
 
 def polled(scripts: Mapping[str, Script]) -> dict[str, Any]:
     """Return a template whose server needs no Zaqar."""
-    template = deployments_template(scripts)
-    template["resources"]["server"]["properties"]["software_config_transport"] = "POLL_SERVER_HEAT"
-    return template
+    return deployments_template(scripts, metadata_transport="POLL_SERVER_HEAT")
 
 
 def delivered(guest: GuestProcess) -> bool:
