@@ -37,6 +37,10 @@ _MESSAGE_LIFE_SECONDS = 3600
 _QUICK_SECONDS = 60
 _QUICK_INTERVAL = 1.0
 _RETRY_INTERVAL = 5.0
+# Zaqar notifies while it still has to store the message (`zaqar.notification.notifier` is a stage
+# before the storage): what woke us may not be there yet when we look.
+_LATE_FIRST_LOOK = 0.5
+_LATE_SECONDS = 30
 _AWAY_CAP_SECONDS = 30
 # A deleted stack answers 401 for ever, and nothing else tells it from a Keystone in trouble.
 _REFUSED_CAP_SECONDS = 900
@@ -61,6 +65,8 @@ class Collector:
         self._away = Backoff(1, _AWAY_CAP_SECONDS)
         self._refused = Backoff(30, _REFUSED_CAP_SECONDS)
         self._idle = Backoff(_QUICK_INTERVAL, settings.poll_interval)
+        self._late = Backoff(_LATE_FIRST_LOOK, _LATE_SECONDS)
+        self._woken_at = float("-inf")
         self._heat = Backoff(1, _AWAY_CAP_SECONDS)
         self._state = ("", "")
         self._since = 0.0
@@ -127,7 +133,10 @@ class Collector:
 
     def _poll(self, credentials: Credentials, queue_name: str) -> None:
         """Read the queue once, and set the time of the next reading."""
-        self._woken.clear()
+        if self._woken.is_set():
+            self._woken.clear()
+            self._woken_at = time.monotonic()
+            self._late.reset()
         try:
             if self._connection is None or self._connection.credentials != credentials:
                 self._forget_listener()
@@ -152,6 +161,8 @@ class Collector:
         if self._pushed():
             self._report("push", "woken by Zaqar's WebSocket")
             self._due = self._ask_after if self._doubt else float("inf")
+            if now - self._woken_at < _LATE_SECONDS:
+                self._due = min(self._due, now + self._late.next())
             # Where the connection breaks, the queue is read quickly again.
             self._idle.reset()
             return

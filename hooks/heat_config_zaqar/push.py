@@ -1,10 +1,11 @@
 """The wake-up by WebSocket: a subscription to the metadata queue, kept by a thread of its own.
 
 Owns Zaqar's WebSocket protocol (`zaqar.transport.websocket`) and belongs to the messaging room.
-Invariant: a notification is not a receipt; it only wakes the collector, which reads the queue.
-While `connected` is true each new message wakes it, or the connection is found dead within
-`_PING_SECONDS + _PONG_SECONDS`. To become connected and to lose the connection wake it too, so
-that nothing posted before or meanwhile waits.
+Invariant: a notification is not a receipt; it only wakes the collector, which reads the queue, and
+again a little later: Zaqar notifies before it stores. While `connected` is true each notification
+wakes it, or the connection is found dead within `_PING_SECONDS + _PONG_SECONDS`. To become
+connected and to lose the connection wake it too, so that nothing posted before or meanwhile waits;
+for a notification that Zaqar lost, the renewal does, within a message's life.
 """
 
 import json

@@ -56,14 +56,30 @@ class Guest:
         popped = answer.json()["messages"] if answer.content else []
         return [message["body"] for message in popped]
 
+    def subscriptions(self, queue: str) -> list[tuple[str, str]]:
+        """Return (id, address) of each subscriber of a queue."""
+        answer = self._session.get(self._url(queue, "subscriptions"))
+        return [(item["id"], item["subscriber"]) for item in answer.json()["subscriptions"]]
+
+    def subscribe(self, queue: str, address: str) -> None:
+        body = {"subscriber": address, "ttl": 3600, "options": {}}
+        self._session.post(self._url(queue, "subscriptions"), json=body)
+
+    def unsubscribe(self, queue: str) -> list[str]:
+        """End all subscriptions of a queue; return the addresses of the subscribers."""
+        found = self.subscriptions(queue)
+        for subscription_id, _ in found:
+            self._session.delete(f"{self._url(queue, 'subscriptions')}/{subscription_id}")
+        return [address for _, address in found]
+
     def _listing(self) -> list[dict[str, Any]]:
         params = {"limit": "20", "echo": "true"}
         answer = self._session.get(self._url(self.queue), params=params)
         listed: list[dict[str, Any]] = answer.json()["messages"]
         return listed
 
-    def _url(self, queue: str) -> str:
-        return f"{self._zaqar}/v2/queues/{queue}/messages"
+    def _url(self, queue: str, part: str = "messages") -> str:
+        return f"{self._zaqar}/v2/queues/{queue}/{part}"
 
     def wait_for_deployment(self) -> dict[str, Any]:
         deadline = time.monotonic() + DEADLINE_SECONDS

@@ -102,6 +102,13 @@ MUTATIONS = [
         ),
     ),
     Mutation(
+        "the queue is read once after a wake-up",
+        "collector.py",
+        "if now - self._woken_at < _LATE_SECONDS:",
+        "if False:",
+        _UNIT.format("collector", "after_a_wake_up_the_queue_is_read_again_for_half_a_minute"),
+    ),
+    Mutation(
         "the metadata goes while the cloud is away",
         "collector.py",
         "(self._refused if refused else self._away).next()\n            return\n",

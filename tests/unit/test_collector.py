@@ -5,12 +5,14 @@ What it says to a real cloud is in tests/integration.
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from os_collect_config import collect
 
 from heat_config_zaqar.collector import Collector
+from heat_config_zaqar.deployment import parse_credentials
 from heat_config_zaqar.errors import PermanentError, TemporaryError
 from heat_config_zaqar.messaging import Connection
 from heat_config_zaqar.metadata_store import MetadataStore, deployments_of
@@ -104,6 +106,37 @@ def test_a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once(
     answers = Answers([], [make_deployment("b")])
     assert received(tmp_path, answers, times=2) == (["b"] if asked else ["a"])
     assert answers.asked == asked
+
+
+def test_after_a_wake_up_the_queue_is_read_again_for_half_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+    collector = Collector(current, tmp_path / "zaqar.json")
+    login = parse_credentials(SECTION["zaqar"])
+    assert login is not None
+    answers = Answers([], [])
+    monkeypatch.setattr(answers, "credentials", login[0], raising=False)
+    monkeypatch.setattr(collector, "_connection", answers)
+    monkeypatch.setattr(collector, "_listener", SimpleNamespace(connected=True))
+    clock = [1000.0]
+    monkeypatch.setattr("heat_config_zaqar.collector.time.monotonic", lambda: clock[0])
+
+    def reads_after_a_wake_up() -> list[float]:
+        clock[0] = 1000.0
+        collector._woken.set()
+        found = []
+        while clock[0] < float("inf"):
+            found.append(clock[0] - 1000.0)
+            collector._poll(*login)
+            clock[0] = collector._due
+        return found
+
+    for _ in range(2):
+        first, second, *_, last = reads_after_a_wake_up()
+        assert first == 0
+        assert second <= 0.5
+        assert 30 <= last <= 60
 
 
 def test_what_was_collected_is_collected_again_while_the_cloud_is_away(tmp_path: Path) -> None:
