@@ -41,6 +41,8 @@ _RETRY_INTERVAL = 5.0
 # before the storage): what woke us may not be there yet when we look.
 _LATE_FIRST_LOOK = 0.5
 _LATE_SECONDS = 30
+# And until a notification came, nothing shows that Zaqar sends any.
+_UNPROVEN_CAP_SECONDS = 300
 _AWAY_CAP_SECONDS = 30
 # A deleted stack answers 401 for ever, and nothing else tells it from a Keystone in trouble.
 _REFUSED_CAP_SECONDS = 900
@@ -65,7 +67,7 @@ class Collector:
         self._away = Backoff(1, _AWAY_CAP_SECONDS)
         self._refused = Backoff(30, _REFUSED_CAP_SECONDS)
         self._idle = Backoff(_QUICK_INTERVAL, settings.poll_interval)
-        self._late = Backoff(_LATE_FIRST_LOOK, _LATE_SECONDS)
+        self._late = Backoff(_LATE_FIRST_LOOK, _UNPROVEN_CAP_SECONDS)
         self._woken_at = float("-inf")
         self._heat = Backoff(1, _AWAY_CAP_SECONDS)
         self._state = ("", "")
@@ -87,8 +89,6 @@ class Collector:
             raise exc.ZaqarMetadataNotConfigured()
         if self._woken.is_set() or time.monotonic() >= self._due:
             self._poll(*login)
-        elif self._pushed():
-            self._last_read = time.time()
         try:
             snapshot = self._stored()
         except OSError as error:
@@ -128,12 +128,10 @@ class Collector:
             self._listener = Listener(connection, login[1], self._settings, self._woken.set)
             self._listener.start()
 
-    def _pushed(self) -> bool:
-        return self._listener is not None and self._listener.connected
-
     def _poll(self, credentials: Credentials, queue_name: str) -> None:
         """Read the queue once, and set the time of the next reading."""
-        if self._woken.is_set():
+        # What was announced while the queue could not be read is found only now.
+        if self._woken.is_set() or self._state[0] in ("away", "refused"):
             self._woken.clear()
             self._woken_at = time.monotonic()
             self._late.reset()
@@ -158,18 +156,27 @@ class Collector:
         if changed:
             self._changed = now
             self._idle.reset()
-        if self._pushed():
-            self._report("push", "woken by Zaqar's WebSocket")
-            self._due = self._ask_after if self._doubt else float("inf")
-            if now - self._woken_at < _LATE_SECONDS:
-                self._due = min(self._due, now + self._late.next())
-            # Where the connection breaks, the queue is read quickly again.
-            self._idle.reset()
-            return
-        problem = self._listener.problem if self._listener else ""
+            self._late.reset()
+        listener = self._listener
+        if listener is not None and listener.connected:
+            woken_lately = self._woken.is_set() or now - self._woken_at < _LATE_SECONDS
+            if changed and not woken_lately:
+                listener.distrust()
+            else:
+                self._plan_pushed(now, woken_lately or not listener.notified)
+                return
+        problem = listener.problem if listener else ""
         self._report("polling", problem or f"each {self._settings.poll_interval:g} s at the latest")
         quick = now - self._changed < _QUICK_SECONDS
         self._due = now + (_QUICK_INTERVAL if quick else self._idle.next())
+
+    def _plan_pushed(self, now: float, look_again: bool) -> None:
+        self._report("push", "woken by Zaqar's WebSocket")
+        self._due = self._ask_after if self._doubt else float("inf")
+        if look_again:
+            self._due = min(self._due, now + self._late.next())
+        # Where the connection breaks, the queue is read quickly again.
+        self._idle.reset()
 
     def _forget_listener(self) -> None:
         if self._listener is not None:

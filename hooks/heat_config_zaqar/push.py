@@ -5,7 +5,8 @@ Invariant: a notification is not a receipt; it only wakes the collector, which r
 again a little later: Zaqar notifies before it stores. While `connected` is true each notification
 wakes it, or the connection is found dead within `_PING_SECONDS + _PONG_SECONDS`. To become
 connected and to lose the connection wake it too, so that nothing posted before or meanwhile waits;
-for a notification that Zaqar lost, the renewal does, within a message's life.
+for a notification that Zaqar lost, the renewal does, within a message's life. Zaqar accepts
+subscriptions also where its notifier is not configured: only a notification shows that it is.
 """
 
 import json
@@ -54,7 +55,8 @@ class Listener:
     :param connection: the server's user; its token is shared with whoever else uses it.
     :param queue: the name of the metadata queue.
     :param wake: called from the listener's thread.
-    :ivar connected: whether new messages wake the collector at the moment.
+    :ivar connected: whether new messages wake the collector at the moment, as far as is known.
+    :ivar notified: whether a notification has shown that.
     :ivar problem: why not; empty where nothing was tried yet.
     :ivar refused: Keystone refused the user: this listener has ended.
     """
@@ -63,12 +65,14 @@ class Listener:
         self, connection: Connection, queue: str, settings: Settings, wake: Callable[[], None]
     ) -> None:
         self.connected = False
+        self.notified = False
         self.problem = ""
         self.refused = False
         self._connection = connection
         self._queue = queue
         self._settings = settings
         self._wake = wake
+        self._silent = False
         self._client_id = str(uuid.uuid4())
         self._backoff = Backoff(1, _RECONNECT_CAP_SECONDS, least=0)
         self._stopped = threading.Event()
@@ -82,6 +86,16 @@ class Listener:
     def stop(self) -> None:
         """End within a ping's time; what it still says meanwhile is harmless."""
         self._stopped.set()
+
+    def distrust(self) -> None:
+        """A message came without a notification: not `connected` until there is one again."""
+        self._silent = True
+        self.connected = self.notified = False
+        self.problem = (
+            "the WebSocket announces no messages: "
+            "is zaqar.notification.notifier in the message_pipeline of zaqar.conf?"
+        )
+        _LOG.warning("%s; polling the queue", self.problem)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -121,7 +135,8 @@ class Listener:
         began = time.monotonic()
         try:
             self._subscribe(socket)
-            self._report_connected()
+            if not self._silent:
+                self._report_connected()
             self._pass_on(socket, began + _RENEWAL_SECONDS)
         finally:
             if time.monotonic() - began > _GOOD_SECONDS:
@@ -177,7 +192,15 @@ class Listener:
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 self._closed(_close_code(data))
             elif opcode == websocket.ABNF.OPCODE_TEXT:
+                if _frame(data).get("Message_Type") == "Notification":
+                    self._heard()
                 self._wake()
+
+    def _heard(self) -> None:
+        self.notified = True
+        if self._silent:
+            self._silent = False
+            self._report_connected()
 
     def _closed(self, code: int) -> None:
         if code == _EXPIRED:

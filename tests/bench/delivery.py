@@ -1,8 +1,9 @@
 """How long metadata takes to a guest, and what idle guests cost, one kind of agent at a time.
 
-Guests of one kind are started one after the other and left alone until their backoff has grown;
-then comes a window in which nothing happens, for the idle cost; then messages at random moments,
-each guest by itself. The command that an agent runs is replaced by one that notes the time.
+Guests of one kind are started one after the other, get a message each, by which ours learn that the
+WebSocket announces them, and are left alone until their backoff has grown; then comes a window in
+which nothing happens, for the idle cost; then messages at random moments, each guest by itself. The
+command that an agent runs is replaced by one that notes the time.
 Invariant: only one kind of agent runs at a time, so that none pays for another's load.
 """
 
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from tests.bench.control_plane import Usage
@@ -45,7 +47,9 @@ def measure(kind: Kind, site: Site, scale: Scale) -> dict[str, Any]:
             guest.start(_command(guest))
             guests.append(guest)
             time.sleep(_START_INTERVAL_SECONDS)
-        site.progress(f"{kind.name}: {len(guests)} guests run; waiting until they are idle")
+        site.progress(f"{kind.name}: {len(guests)} guests run; a first message to each")
+        _deliver(guests, kind, site, replace(scale, deliveries=1))
+        site.progress(f"{kind.name}: waiting until they are idle")
         time.sleep(kind.settles * scale.patience)
         started = site.meter.read().since(before)
         idle = _idle(guests, site, scale)

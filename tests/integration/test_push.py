@@ -157,6 +157,20 @@ def test_a_message_that_is_stored_after_its_notification_is_applied(
         assert guest.guest.connection_state() == "push"
 
 
+def test_a_zaqar_that_accepts_subscriptions_and_never_notifies_is_polled(listen: Listen) -> None:
+    """As where its notifier is not configured, which is the default of zaqar.conf."""
+    with listen() as guest:
+        [subscriber] = guest.poster.unsubscribe(guest.poster.queue)
+        time.sleep(31)
+        assert guest.seconds_to_apply() < 70
+        assert guest.guest.connection_state() == "polling"
+        assert "message_pipeline" in guest.log()
+        assert guest.seconds_to_apply() < 5
+        body = {"Message_Type": "Notification"}
+        requests.post(subscriber, json=body, timeout=60).raise_for_status()
+        wait_for(lambda: guest.guest.connection_state() == "push", 10, guest.log())
+
+
 def test_deliveries_go_on_beside_the_subscriptions_of_connections_that_are_gone(
     listen: Listen,
 ) -> None:

@@ -104,9 +104,32 @@ MUTATIONS = [
     Mutation(
         "the queue is read once after a wake-up",
         "collector.py",
-        "if now - self._woken_at < _LATE_SECONDS:",
+        "if look_again:",
         "if False:",
         _UNIT.format("collector", "after_a_wake_up_the_queue_is_read_again_for_half_a_minute"),
+    ),
+    Mutation(
+        "a WebSocket that announces nothing is trusted",
+        "collector.py",
+        "if changed and not woken_lately:",
+        "if False:",
+        _UNIT.format(
+            "collector", "a_message_that_nothing_announced_ends_the_trust_in_the_websocket"
+        ),
+    ),
+    Mutation(
+        "an outage of Zaqar ends the trust in its WebSocket",
+        "collector.py",
+        'if self._woken.is_set() or self._state[0] in ("away", "refused"):',
+        "if self._woken.is_set():",
+        _UNIT.format("collector", "a_message_that_was_announced_in_an_outage_costs_no_trust"),
+    ),
+    Mutation(
+        "a suspended guest trusts what it knew",
+        "collector.py",
+        "            self._poll(*login)\n        try:",
+        "            self._poll(*login)\n        self._last_read = time.time()\n        try:",
+        _UNIT.format("collector", "a_guest_that_was_suspended_for_hours_asks_heat"),
     ),
     Mutation(
         "the metadata goes while the cloud is away",

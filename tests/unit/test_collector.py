@@ -3,9 +3,9 @@
 What it says to a real cloud is in tests/integration.
 """
 
+import itertools
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +16,7 @@ from heat_config_zaqar.deployment import parse_credentials
 from heat_config_zaqar.errors import PermanentError, TemporaryError
 from heat_config_zaqar.messaging import Connection
 from heat_config_zaqar.metadata_store import MetadataStore, deployments_of
+from heat_config_zaqar.push import Listener
 from heat_config_zaqar.settings import Settings
 from tests.unit.conftest import SECTION, make_deployment, make_message
 
@@ -108,44 +109,133 @@ def test_a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once(
     assert answers.asked == asked
 
 
+@pytest.fixture(scope="module")
+def configuration() -> None:
+    """What os-collect-config reads, without a file; a process has one."""
+    collect.setup_conf()
+    collect.CONF([], prog="os-collect-config", default_config_files=[])
+
+
+class Pushed:
+    """A collector whose WebSocket is up, and its clock."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        current = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+        self.collector = Collector(current, tmp_path / "zaqar.json")
+        login = parse_credentials(SECTION["zaqar"])
+        assert login is not None
+        self._login = login
+        self.answers = Answers([], [])
+        monkeypatch.setattr(self.answers, "credentials", login[0], raising=False)
+        connection = cast("Connection", self.answers)
+        self.listener = Listener(connection, "q", current, self.collector._woken.set)
+        self.listener.connected = True
+        monkeypatch.setattr(self.collector, "_connection", connection)
+        monkeypatch.setattr(self.collector, "_listener", self.listener)
+        self.clock = 1000.0
+        monkeypatch.setattr("heat_config_zaqar.collector.time.monotonic", lambda: self.clock)
+
+    def looks_after_a_wake_up(self, longest: float) -> list[float]:
+        """Wake it; return the seconds after which it looks into the queue."""
+        woken = self.clock
+        self.collector._woken.set()
+        found: list[float] = []
+        while self.clock - woken < longest:
+            found.append(self.clock - woken)
+            self.look()
+            self.clock = self.collector._due
+        return found
+
+    def look(self) -> None:
+        self.collector._poll(*self._login)
+
+    def state(self) -> str:
+        return self.collector._state[0]
+
+
 def test_after_a_wake_up_the_queue_is_read_again_for_half_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    current = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
-    collector = Collector(current, tmp_path / "zaqar.json")
-    login = parse_credentials(SECTION["zaqar"])
-    assert login is not None
-    answers = Answers([], [])
-    monkeypatch.setattr(answers, "credentials", login[0], raising=False)
-    monkeypatch.setattr(collector, "_connection", answers)
-    monkeypatch.setattr(collector, "_listener", SimpleNamespace(connected=True))
-    clock = [1000.0]
-    monkeypatch.setattr("heat_config_zaqar.collector.time.monotonic", lambda: clock[0])
-
-    def reads_after_a_wake_up() -> list[float]:
-        clock[0] = 1000.0
-        collector._woken.set()
-        found = []
-        while clock[0] < float("inf"):
-            found.append(clock[0] - 1000.0)
-            collector._poll(*login)
-            clock[0] = collector._due
-        return found
-
+    guest = Pushed(tmp_path, monkeypatch)
+    guest.listener.notified = True
     for _ in range(2):
-        first, second, *_, last = reads_after_a_wake_up()
+        guest.clock = 1000.0
+        first, second, *_, last = guest.looks_after_a_wake_up(float("inf"))
         assert first == 0
         assert second <= 0.5
-        assert 30 <= last <= 60
+        assert 30 <= last <= 62
 
 
+def test_until_a_notification_came_the_queue_is_read_each_five_minutes_at_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Pushed(tmp_path, monkeypatch).looks_after_a_wake_up(3600)
+    assert looks[1] <= 0.5
+    pauses = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert 150 <= max(pauses) <= 300
+    assert len(looks) < 40
+
+
+def test_a_message_that_nothing_announced_ends_the_trust_in_the_websocket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Pushed(tmp_path, monkeypatch)
+    guest.looks_after_a_wake_up(100)
+    assert guest.state() == "push"
+    guest.answers.bodies = [make_message(make_deployment("a"))]
+    guest.look()
+    assert guest.state() == "polling"
+    assert "message_pipeline" in guest.listener.problem
+    assert guest.collector._due - guest.clock <= 1
+
+
+def test_a_message_that_was_announced_in_an_outage_costs_no_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Pushed(tmp_path, monkeypatch)
+    guest.looks_after_a_wake_up(100)
+
+    def away(_: list[str]) -> None:
+        raise TemporaryError("away")
+
+    guest.answers.bodies = [make_message(make_deployment("a"))]
+    with monkeypatch.context() as outage:
+        outage.setattr(guest.answers, "delete", away)
+        guest.collector._woken.set()
+        guest.look()
+    assert guest.state() == "away"
+    guest.clock += 300
+    guest.look()
+    assert guest.state() == "push"
+
+
+@pytest.mark.usefixtures("configuration")
+def test_a_guest_that_was_suspended_for_hours_asks_heat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Pushed(tmp_path, monkeypatch)
+    guest.listener.notified = True
+    guest.answers.bodies = [make_message(make_deployment("a"))]
+    guest.collector._woken.set()
+    guest.look()
+    guest.answers.bodies = []
+    guest.looks_after_a_wake_up(float("inf"))
+    now = time.time() + 5 * 3600
+    monkeypatch.setattr("heat_config_zaqar.collector.time.time", lambda: now)
+    monkeypatch.setattr(guest.collector, "login", lambda: guest._login)
+    guest.clock = 2000.0
+    guest.collector.collect()
+    assert guest.answers.asked == 0
+    guest.looks_after_a_wake_up(float("inf"))
+    assert guest.answers.asked == 1
+
+
+@pytest.mark.usefixtures("configuration")
 def test_what_was_collected_is_collected_again_while_the_cloud_is_away(tmp_path: Path) -> None:
     nobody = {"zaqar": {**SECTION["zaqar"], "auth_url": "http://127.0.0.1:9/v3/"}}
     known = make_message(make_deployment("a"), section=nobody)
     current = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
     MetadataStore(current.metadata_file).save(known, time.time())
-    collect.setup_conf()
-    collect.CONF([], prog="os-collect-config", default_config_files=[])
     collector = Collector(current, tmp_path / "zaqar.json")
     for _ in range(2):
         assert dict(collector.collect())["zaqar"] == known
