@@ -144,7 +144,7 @@ class Listener:
             if self.connected:
                 self.connected = False
                 self._wake()
-            socket.shutdown()  # type: ignore[no-untyped-call]
+            socket.shutdown()  # type: ignore[no-untyped-call]  # of websocket-client
 
     def _subscribe(self, socket: websocket.WebSocket) -> None:
         token = self._connection.token()

@@ -41,7 +41,7 @@ class Journal:
         os.replace = self._renaming(os.replace)
         os.unlink = self._removing(os.unlink)
         os.mkdir = self._making(os.mkdir)
-        os.fsync = self._syncing(os.fsync)  # type: ignore[assignment]
+        os.fsync = self._syncing(os.fsync)  # type: ignore[assignment]  # ours takes numbers only
 
     def pending(self, pid: int) -> list[str]:
         """Return the changes that a process made and that no fsync covers yet, oldest first."""

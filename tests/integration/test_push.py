@@ -27,6 +27,8 @@ from tests.integration.test_cloud import Guest as Poster
 LATEST_SECONDS = 1 + 30 + 20
 # After a wake-up the queue is looked at for the last time before this.
 LAST_LOOK_SECONDS = 62
+# From then on a message that nothing announced tells that Zaqar does not notify.
+UNANNOUNCED_SECONDS = 31
 
 
 class Listening:
@@ -161,7 +163,7 @@ def test_a_zaqar_that_accepts_subscriptions_and_never_notifies_is_polled(listen:
     """As where its notifier is not configured, which is the default of zaqar.conf."""
     with listen() as guest:
         [subscriber] = guest.poster.unsubscribe(guest.poster.queue)
-        time.sleep(31)
+        time.sleep(UNANNOUNCED_SECONDS)
         assert guest.seconds_to_apply() < 70
         assert guest.guest.connection_state() == "polling"
         assert "message_pipeline" in guest.log()
