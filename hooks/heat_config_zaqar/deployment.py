@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from heat_config_zaqar.errors import InvalidMetadataError
+from heat_config_zaqar.succession import Target, target_of
 
 # Heat's ids are UUIDs. Others may come from other collectors, but must be safe as a file name.
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -89,6 +90,15 @@ class Deployment:
         :raises InvalidMetadataError: the name is not one of a Zaqar queue.
         """
         return _checked_queue(self.text_input("deploy_queue_id"), f"deployment {self.id}")
+
+    @property
+    def target(self) -> Target:
+        """Which deployment resource of Heat this is a config of."""
+        return target_of(
+            self.text_input("deploy_stack_id"),
+            self.text_input("deploy_resource_name"),
+            self.text_input("deploy_queue_id"),
+        )
 
     @property
     def transport(self) -> Transport:

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from heat_config_zaqar.metadata_store import MetadataStore
+from heat_config_zaqar.state.metadata_store import MetadataStore
 from tests.bench.control_plane import cpu_of_session, memory_of_session
 from tests.bench.guests import settings_text
 from tests.bench.scale import Scale

@@ -18,7 +18,7 @@ from typing import Any
 
 from os_collect_config import collect
 
-from heat_config_zaqar.collector import Collector
+from heat_config_zaqar.collect.collector import Collector
 from heat_config_zaqar.settings import parse
 
 _STACK_BYTES = 512 * 1024

@@ -19,10 +19,13 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
-from heat_config_zaqar import apply, cli, durable, launcher, outbox, processes
+from heat_config_zaqar.collect import launcher
 from heat_config_zaqar.deployment import parse_credentials
-from heat_config_zaqar.messaging import Connection
+from heat_config_zaqar.operate import cli
+from heat_config_zaqar.run import apply, processes
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
+from heat_config_zaqar.state import durable, outbox
+from heat_config_zaqar.wire.session import Connection
 from tests.chaos.disk import Journal
 from tests.chaos.steps import Steps
 

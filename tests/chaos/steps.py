@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from heat_config_zaqar import durable, hook_runner, messaging
+from heat_config_zaqar.run import hook_runner
+from heat_config_zaqar.state import durable
+from heat_config_zaqar.wire import heat, queue
 
 # Function that writes -> what the step is called; empty for files that a reboot may take.
 _WRITES = {
@@ -29,17 +31,17 @@ _WRITES = {
     "sleep": "",
 }
 _REMOVES = {
-    "finish": "execute: running removed",
+    "end": "execute: running removed",
     "prune": "execute: old record removed",
     "settle": "signal: outbox entry removed",
     "_load": "signal: leftover removed",
 }
 _CALLS = {
-    (messaging.Queue, "messages"): "queue read",
-    (messaging.Queue, "delete"): "receive: messages deleted",
-    (messaging.Queue, "post"): "signal: posted",
-    (messaging.Connection, "deployments"): "receive: Heat asked",
-    (messaging.Connection, "signal_resource"): "signal: Heat signalled",
+    (queue.Queue, "messages"): "queue read",
+    (queue.Queue, "delete"): "receive: messages deleted",
+    (queue.Queue, "post"): "signal: posted",
+    (heat, "deployments_of_server"): "receive: Heat asked",
+    (heat, "signal_resource"): "signal: Heat signalled",
 }
 _HOOK = "execute: hook"
 _HOOK_SECONDS = 0.02

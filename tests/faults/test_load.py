@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from heat_config_zaqar.apply import entry_for
-from heat_config_zaqar.collector import Collector
+from heat_config_zaqar.collect.collector import Collector
 from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.state.outbox import entry_for
 from tests.chaos import guest as chaos_guest
 from tests.faults.conftest import Loop
 from tests.unit.conftest import make_deployment

@@ -22,7 +22,8 @@ PYTHON = "/opt/heat-config-zaqar/bin/python"
 LIST = "var/tmp/deployments.json"
 DIE_BEFORE_DELIVERY = (
     "import os\n"
-    "from heat_config_zaqar import apply, deliver\n"
+    "from heat_config_zaqar.deliver import delivery as deliver\n"
+    "from heat_config_zaqar.run import apply\n"
     "deliver.Delivery.deliver = lambda *_: os._exit(137)\n"
     "apply.main()"
 )

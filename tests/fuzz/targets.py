@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from heat_config_zaqar import settings, signal_data
-from heat_config_zaqar.apply import entry_for
+from heat_config_zaqar import settings, signal_body
+from heat_config_zaqar.collect.batch import next_snapshot
 from heat_config_zaqar.deployment import Deployment, for_its_action, parse_credentials
 from heat_config_zaqar.errors import InvalidMetadataError, SettingsError
-from heat_config_zaqar.metadata_store import combine, deployments_of
-from heat_config_zaqar.outbox import Outbox
+from heat_config_zaqar.snapshot import deployments_of
+from heat_config_zaqar.state.outbox import Outbox, entry_for
 
 _KEYS = (
     *("deployments", "os-collect-config", "zaqar", "id", "name", "group", "creation_time"),
@@ -46,14 +46,14 @@ def message(data: bytes) -> None:
 def hook_output(data: bytes) -> None:
     """Whatever a hook prints, whatever it exits with."""
     returncode = data[0] - 128 if data else 0
-    body = signal_data.from_hook("script", data[1:], data.decode("latin-1")[-50:], returncode)
+    body = signal_body.from_hook("script", data[1:], data.decode("latin-1")[-50:], returncode)
     assert isinstance(body, dict)
-    assert returncode >= 0 or body[signal_data.STATUS_CODE] == returncode
+    assert returncode >= 0 or body[signal_body.STATUS_CODE] == returncode
     _store(body)
     for limit in _LIMITS:
-        fitted = signal_data.fit({**body, signal_data.CONFIG_ID: "c"}, max(limit, _least(body)))
+        fitted = signal_body.fit({**body, signal_body.CONFIG_ID: "c"}, max(limit, _least(body)))
         assert len(json.dumps(fitted)) <= max(limit, _least(body))
-        assert fitted[signal_data.STATUS_CODE] == body[signal_data.STATUS_CODE]
+        assert fitted[signal_body.STATUS_CODE] == body[signal_body.STATUS_CODE]
 
 
 def settings_file(data: bytes) -> None:
@@ -83,7 +83,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def _receive(bodies: list[Any]) -> None:
-    snapshot, missing = combine(None, bodies, lambda config_id: config_id == "done")
+    snapshot, missing = next_snapshot(None, bodies, lambda config_id: config_id == "done")
     if snapshot is None:
         return
     json.dumps(snapshot)
@@ -92,7 +92,7 @@ def _receive(bodies: list[Any]) -> None:
     for item in found:
         _use(item)
     # What was stored combines with itself to the same, and without doubt.
-    assert combine(snapshot, [snapshot], lambda _: False)[1] == []
+    assert next_snapshot(snapshot, [snapshot], lambda _: False)[1] == []
 
 
 def _use(item: Deployment) -> None:
@@ -117,8 +117,8 @@ def _store(body: dict[str, Any]) -> None:
 
 def _least(body: dict[str, Any]) -> int:
     """Return what a body takes that holds nothing but its status code."""
-    code = {key: body[key] for key in (signal_data.STATUS_CODE,) if key in body}
-    return len(json.dumps({**signal_data.failure("x" * 90), **code, signal_data.CONFIG_ID: "c"}))
+    code = {key: body[key] for key in (signal_body.STATUS_CODE,) if key in body}
+    return len(json.dumps({**signal_body.failure("x" * 90), **code, signal_body.CONFIG_ID: "c"}))
 
 
 def _memory() -> str | None:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from heat_config_zaqar import durable
-from heat_config_zaqar.outbox import Outbox
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
+from heat_config_zaqar.state import durable
+from heat_config_zaqar.state.outbox import Outbox
 from tests import leaks
 
 SCRIPTS = Path(sys.executable).parent

@@ -20,7 +20,8 @@ from tests.integration.test_cloud import Guest, inputs_of
 
 DIE_BEFORE_DELIVERY = (
     "import os, signal\n"
-    "from heat_config_zaqar import apply, deliver\n"
+    "from heat_config_zaqar.deliver import delivery as deliver\n"
+    "from heat_config_zaqar.run import apply\n"
     "deliver.Delivery.deliver = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     "apply.main()"
 )

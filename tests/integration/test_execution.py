@@ -33,7 +33,9 @@ RUNS = {1: ["start", *ONCE], 2: [*ONCE, *ONCE]}
 
 STEPPING = """
 import os, signal, sys, time
-from heat_config_zaqar import apply, durable, hook_runner, messaging
+from heat_config_zaqar.run import apply, hook_runner
+from heat_config_zaqar.state import durable
+from heat_config_zaqar.wire import queue
 fatal, runs, steps = {fatal}, {runs!r}, []
 
 def step(name):
@@ -58,7 +60,7 @@ def of_file(kind):
 stepping(durable, "write_json", of_file("write"))
 stepping(durable, "remove", of_file("remove"))
 stepping(hook_runner, "_wait", lambda *_: "wait for the hook")
-stepping(messaging.Queue, "post", lambda *_: "post")
+stepping(queue.Queue, "post", lambda *_: "post")
 code = apply.main()
 step("the end")
 print(*steps, sep="\\n")

@@ -42,8 +42,9 @@ def test_a_crash_between_storing_and_deleting_loses_nothing(start: Start, heat: 
     conf = guest.directory / "os-collect-config.conf"
     crashed = guest.run_python(
         "import os, sys\n"
-        "from heat_config_zaqar import launcher, messaging\n"
-        f"messaging.Queue.delete = {DIE}\n"
+        "from heat_config_zaqar.collect import launcher\n"
+        "from heat_config_zaqar.wire import queue\n"
+        f"queue.Queue.delete = {DIE}\n"
         f"sys.argv = ['o', '--config-file', '{conf}', '--one-time', 'zaqar']\n"
         "launcher.main()"
     )
@@ -59,7 +60,8 @@ def test_a_crash_before_storing_leaves_the_messages_in_the_queue(start: Start) -
     conf = guest.directory / "os-collect-config.conf"
     crashed = guest.run_python(
         "import os, sys\n"
-        "from heat_config_zaqar import launcher, metadata_store\n"
+        "from heat_config_zaqar.collect import launcher\n"
+        "from heat_config_zaqar.state import metadata_store\n"
         f"metadata_store.MetadataStore.save = {DIE}\n"
         f"sys.argv = ['o', '--config-file', '{conf}', '--one-time', 'zaqar']\n"
         "launcher.main()"
@@ -118,7 +120,8 @@ def test_a_crash_between_result_and_signal_still_signals_and_does_not_run_again(
     guest.collect()
     crashed = guest.run_python(
         "import os\n"
-        "from heat_config_zaqar import apply, deliver\n"
+        "from heat_config_zaqar.deliver import delivery as deliver\n"
+        "from heat_config_zaqar.run import apply\n"
         f"deliver.Delivery.deliver = {DIE}\n"
         "apply.main()"
     )
@@ -135,7 +138,8 @@ def test_a_crash_after_the_post_never_completes_the_next_update_with_old_outputs
     guest.collect()
     crashed = guest.run_python(
         "import os\n"
-        "from heat_config_zaqar import apply, outbox\n"
+        "from heat_config_zaqar.run import apply\n"
+        "from heat_config_zaqar.state import outbox\n"
         f"outbox.Outbox.settle = {DIE}\n"
         "apply.main()"
     )
@@ -158,7 +162,8 @@ def test_a_pending_signal_is_dropped_when_a_newer_config_took_its_queue(
     guest.collect()
     guest.run_python(
         "import os\n"
-        "from heat_config_zaqar import apply, deliver\n"
+        "from heat_config_zaqar.deliver import delivery as deliver\n"
+        "from heat_config_zaqar.run import apply\n"
         f"deliver.Delivery.deliver = {DIE}\n"
         "apply.main()"
     )

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from keystoneauth1.adapter import Adapter
 
-from heat_config_zaqar import durable
-from heat_config_zaqar.outbox import Entry, Settled
+from heat_config_zaqar.state import durable
+from heat_config_zaqar.state.outbox import Entry, Settled
 from testbed.cloud import Cloud
 from testbed.cloud.layout import REGION
 from testbed.guest import wait_for
@@ -28,7 +28,8 @@ Start = Callable[[str, str], GuestProcess]
 # Ends 55-heat-config between the result and its signal, as a crash does.
 CRASH_BEFORE_SIGNAL = (
     "import os\n"
-    "from heat_config_zaqar import apply, deliver\n"
+    "from heat_config_zaqar.deliver import delivery as deliver\n"
+    "from heat_config_zaqar.run import apply\n"
     "deliver.Delivery.deliver = lambda *a, **k: os._exit(137)\n"
     "apply.main()"
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from heat_config_zaqar import durable
+from heat_config_zaqar.state import durable
 from testbed.cloud import Cloud
 from testbed.cloud.layout import PORTS
 from testbed.guest import wait_for
@@ -109,8 +109,8 @@ def keep_runs(guest: GuestProcess) -> str:
 STEPS = {
     "before it is stored": ("metadata_store.MetadataStore", "save", "before"),
     "after it is stored": ("metadata_store.MetadataStore", "save", "after"),
-    "before it is deleted": ("messaging.Queue", "delete", "before"),
-    "after it is deleted": ("messaging.Queue", "delete", "after"),
+    "before it is deleted": ("queue.Queue", "delete", "before"),
+    "after it is deleted": ("queue.Queue", "delete", "after"),
     "before the command": ("launcher.collect", "call_command", "before"),
     "before the commit": ("launcher.collect", "call_command", "after"),
     "after a commit of part": ("launcher.collect.cache", "commit", "after"),
@@ -128,7 +128,9 @@ def test_a_deployment_runs_after_a_crash(
     arguments = ["o", "--config-file", str(conf), "--one-time", "--command", command, "zaqar"]
     crashed = guest.run_python(
         "import os, sys\n"
-        "from heat_config_zaqar import launcher, messaging, metadata_store\n"
+        "from heat_config_zaqar.collect import launcher\n"
+        "from heat_config_zaqar.state import metadata_store\n"
+        "from heat_config_zaqar.wire import queue\n"
         f"real = {owner}.{function}\n"
         "def dying(*arguments, **more):\n"
         f"    if {when == 'after'}: real(*arguments, **more)\n"

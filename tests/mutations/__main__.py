@@ -14,11 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.mutations.mutations import MUTATIONS, Mutation
+from tests.mutations import collect, deliver, ground, operate, run, state, wire
+from tests.mutations.mutation import Mutation
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("hooks", "testbed", "tests", "pyproject.toml")
 _TEST_SECONDS = 300
+MUTATIONS = [
+    mutation
+    for room in (ground, state, wire, collect, deliver, run, operate)
+    for mutation in room.MUTATIONS
+]
 
 
 def main() -> int:
@@ -30,7 +36,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
         tree = _copy(Path(directory))
         # One run of all tests as they are: what fails anyway proves nothing.
-        if _fails(tree, sorted({item.test for item in chosen})):
+        if _fails(tree, sorted({item.node for item in chosen})):
             print("mutations: a test of the list fails on the product as it is")
             return 1
         survivors = [item.name for item in chosen if not _noticed(tree, item)]
@@ -51,7 +57,7 @@ def _noticed(tree: Path, mutation: Mutation) -> bool:
         return False
     path.write_text(text.replace(mutation.fix, mutation.without))
     try:
-        noticed = _fails(tree, [mutation.test])
+        noticed = _fails(tree, [mutation.node])
     finally:
         path.write_text(text)
     print(f"{'noticed' if noticed else 'SURVIVED':16} {mutation.name}", flush=True)

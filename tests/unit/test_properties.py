@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from heat_config_zaqar.apply import entry_for
+from heat_config_zaqar.collect.batch import next_snapshot
 from heat_config_zaqar.deployment import parse_deployment
-from heat_config_zaqar.metadata_store import MetadataStore, combine, deployments_of
-from heat_config_zaqar.outbox import Outbox, Settled
+from heat_config_zaqar.snapshot import deployments_of
+from heat_config_zaqar.state.metadata_store import MetadataStore
+from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
 from tests.fuzz.targets import TARGETS
 from tests.unit.conftest import make_deployment, make_message
 
@@ -38,9 +39,8 @@ def test_no_json_breaks_the_stored_snapshot(stored: Any) -> None:
         path = Path(directory) / "metadata.json"
         path.write_text(json.dumps(stored))
         store = MetadataStore(path)
-        combine(store.load(), [stored], lambda _: False)
-        store.current_at()
-        store.login()
+        next_snapshot(store.read().snapshot, [stored], lambda _: False)
+        assert store.read().login is None
 
 
 @given(st.lists(st.lists(IDS, unique=True), min_size=1, max_size=6), st.sets(IDS))
@@ -48,7 +48,7 @@ def test_no_order_of_messages_loses_an_unfinished_deployment(
     messages: list[list[str]], finished: set[str]
 ) -> None:
     bodies = [make_message(*map(make_deployment, ids)) for ids in messages]
-    snapshot, missing = combine(None, bodies, finished.__contains__)
+    snapshot, missing = next_snapshot(None, bodies, finished.__contains__)
     assert snapshot is not None
     kept = {item.id for item in deployments_of(snapshot)}
     assert {config for ids in messages for config in ids} - finished <= kept

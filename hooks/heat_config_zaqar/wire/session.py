@@ -1,0 +1,144 @@
+"""One stack user's way to Keystone and to the services of its catalog, over one HTTP session.
+
+Invariant: each request has a timeout and verifies certificates unless the settings say otherwise.
+A token is used until it expires, across processes, by a file that root alone reads.
+"""
+
+import contextlib
+import hashlib
+import ssl
+from pathlib import Path
+from typing import Any
+
+import requests
+from keystoneauth1 import session as keystone_session
+from keystoneauth1.identity import v3
+
+from heat_config_zaqar.deployment import Credentials
+from heat_config_zaqar.errors import CorruptFileError, TemporaryError
+from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.state import durable
+from heat_config_zaqar.wire.failures import check, translated
+
+_TOKEN_MARGIN_SECONDS = 60
+
+
+def tls_verification(settings: Settings, login: Credentials | None = None) -> bool | str:
+    """Return what `requests` is to verify certificates with.
+
+    The CA file that the metadata names goes before that of the settings: it is the newer one.
+
+    The system's store comes before the one that `requests` brings along: a private CA that an
+    operator installed in the guest is found there.
+
+    :raises TemporaryError: the CA file is not there (yet).
+    """
+    if settings.insecure:
+        return False
+    system = ssl.get_default_verify_paths()
+    named = (login.ca_file if login else "") or settings.ca_file
+    if named and not Path(named).exists():
+        raise TemporaryError(f"the certificates cannot be verified: there is no ca_file {named}")
+    return named or system.cafile or system.capath or True
+
+
+class Connection:
+    """One stack user's way to Keystone, and from its catalog to Zaqar and Heat.
+
+    :param credentials: the user's login.
+    :param settings: timeouts, certificates, and where tokens are kept.
+    """
+
+    def __init__(self, credentials: Credentials, settings: Settings) -> None:
+        self.credentials = credentials
+        self._auth = v3.Password(
+            credentials.auth_url,
+            user_id=credentials.user_id,
+            password=credentials.password,
+            project_id=credentials.project_id,
+        )
+        self._session = keystone_session.Session(
+            auth=self._auth,
+            session=requests.Session(),
+            verify=tls_verification(settings, credentials),
+            timeout=settings.request_timeout,
+            user_agent="heat-config-zaqar",
+        )
+        self._token_file = settings.token_dir / f"{self._token_name()}.json"
+        self._load_token()
+
+    def request(self, method: str, path: str, *, service: str, what: str, **more: Any) -> Any:
+        """Send one request to a service of the catalog and return the answer.
+
+        :param what: what is being done, for the message of an error.
+        :raises TemporaryError, PermanentError: as the module says.
+        """
+        endpoint = {"service_type": service, "interface": "public"}
+        if self.credentials.region_name:
+            endpoint["region_name"] = self.credentials.region_name
+        with translated(what):
+            response = self._session.request(
+                path, method, endpoint_filter=endpoint, raise_exc=False, log=False, **more
+            )
+            self._save_token()
+            check(response, what)
+            return response
+
+    def endpoint(self, service: str) -> str:
+        """Return the public address of a service in the catalog; empty where it has none.
+
+        :raises TemporaryError, PermanentError: as the module says.
+        """
+        region = self.credentials.region_name or None
+        with translated(f"looking for {service} in the catalog"):
+            address = self._session.get_endpoint(
+                service_type=service, interface="public", region_name=region
+            )
+            self._save_token()
+            return address or ""
+
+    def token(self) -> str:
+        """Return a Keystone token that is valid for a while.
+
+        :raises TemporaryError, PermanentError: as the module says.
+        """
+        with translated("logging in"):
+            token: str = self._session.get_token() or ""
+            self._save_token()
+            return token
+
+    def forget_token(self) -> None:
+        """Log in anew before the next request: a service says that the token has expired."""
+        self._auth.invalidate()
+
+    def raw_request(self, method: str, url: str, **more: Any) -> requests.Response:
+        """Send a request with the user's token; what zaqarclient calls to reach the network."""
+        response: requests.Response = self._session.request(
+            url, method, raise_exc=False, log=False, authenticated=True, **more
+        )
+        self._save_token()
+        return response
+
+    def _token_name(self) -> str:
+        login = self.credentials
+        text = "\0".join((login.auth_url, login.user_id, login.project_id, login.password))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _load_token(self) -> None:
+        self._saved: str | None = None
+        with contextlib.suppress(CorruptFileError, ValueError, KeyError, OSError):
+            state = durable.read_json(self._token_file)
+            if isinstance(state, str):
+                self._auth.set_auth_state(state)
+                access = self._auth.auth_ref
+                if access is not None and access.will_expire_soon(_TOKEN_MARGIN_SECONDS):
+                    self._auth.invalidate()
+                self._saved = state
+
+    def _save_token(self) -> None:
+        state = self._auth.get_auth_state()
+        if state and state != self._saved:
+            self._saved = state
+            # Without the file the next process logs in again, which is no reason to fail.
+            with contextlib.suppress(OSError):
+                durable.write_json(self._token_file, state)

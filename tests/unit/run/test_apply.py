@@ -1,0 +1,284 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heat_config_zaqar.errors import CorruptFileError, RebootDueError
+from heat_config_zaqar.run import apply
+from heat_config_zaqar.run.processes import identify
+from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
+from heat_config_zaqar.state.outbox import Outbox
+from tests.unit.conftest import make_deployment
+from tests.unit.run.test_hook_runner import hook
+from tests.unit.state.test_outbox import begin
+
+
+@pytest.fixture
+def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(hooks))
+    hook(hooks, f'echo run >>{tmp_path}/runs; echo \'{{"result": "42"}}\'')
+    hook(hooks, "echo garbage; echo why >&2", "bad")
+    hook(hooks, f"echo '{{\"a\": {'[' * 600 + ']' * 600}}}'", "deep")
+    return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+
+
+def applied(current: Settings, *documents: Any) -> dict[str, tuple[str, dict[str, Any]]]:
+    path = current.state_dir.parent / "heat-config"
+    path.write_text(json.dumps(list(documents)))
+    apply.apply(apply.read_deployments(path), current)
+    return {
+        record["id"]: (state, record.get("body", {}))
+        for state, record in Outbox(current.state_dir).records()
+    }
+
+
+def quiet(config_id: str, **changes: Any) -> dict[str, Any]:
+    return make_deployment(config_id, deploy_signal_transport="NO_SIGNAL", **changes)
+
+
+def test_each_deployment_runs_once_however_often_it_is_applied(
+    current: Settings, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        found = applied(current, quiet("a"), quiet("b"))
+    assert found["a"] == ("delivered", {"result": "42", "deploy_status_code": 0})
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+def test_a_config_whose_successor_has_a_result_never_runs(
+    current: Settings, tmp_path: Path
+) -> None:
+    new = quiet("new", deploy_resource_name="r", creation_time="2026-11-22T16:00:00Z")
+    old = quiet("old", deploy_resource_name="r")
+    assert set(applied(current, new)) == {"new"}
+    # As in a message that was late.
+    assert set(applied(current, old, quiet("other"))) == {"new", "other"}
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
+    found = applied(
+        current,
+        "text",
+        quiet("../../etc/x"),
+        quiet("garbage", group="bad"),
+        quiet("missing", group="chef"),
+        quiet("component", group="component", config={"configs": []}),
+        quiet("deep", group="deep"),
+        quiet("too-deep", config=json.loads("[" * 600 + "]" * 600)),
+        quiet("transport", group="script")
+        | {"inputs": [{"name": "deploy_signal_transport", "value": "PIGEON"}]},
+        quiet("good"),
+    )
+    assert set(found) == {"garbage", "missing", "component", "deep", "transport", "good"}
+    assert found["good"][1]["deploy_status_code"] == 0
+    assert "did not print JSON" in found["garbage"][1]["deploy_stderr"]
+    assert "chef" in found["missing"][1]["deploy_stderr"]
+    assert "CREATE" in found["component"][1]["deploy_stderr"]
+    assert "nested over 90 levels" in found["deep"][1]["deploy_stderr"]
+
+
+@pytest.mark.parametrize("exit_code", [0, 3, 194])
+def test_a_hook_that_signals_by_heat_config_notify_has_that_result(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, exit_code: int
+) -> None:
+    directory = current.state_dir.parent
+    settings_file = directory / "settings.toml"
+    lines = [f'{name} = "{getattr(current, name)}"' for name in ("state_dir", "runtime_dir")]
+    settings_file.write_text("\n".join(lines))
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(settings_file))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "hooks"))
+    # Nobody listens there, so that its own signal still waits when the hook ends.
+    document = make_deployment("a", group="notifying", deploy_auth_url="http://127.0.0.1:9/v3/")
+    config = directory / "config.json"
+    config.write_text(json.dumps(document))
+    notify = f"{sys.executable} -m heat_config_zaqar.deliver.notify {config}"
+    text = f"echo '{{\"result\": \"its own\"}}' | {notify} && echo '{{}}'; exit {exit_code}"
+    hook(directory / "hooks", text, "notifying")
+    found = applied(current, document, quiet("b"))
+    assert found["a"] == ("outbox", {"result": "its own"})
+    assert found["b"][0] == "delivered"
+
+
+@pytest.mark.parametrize("group", ["os-apply-config", "Heat::Ungrouped"])
+def test_groups_that_never_had_a_hook_are_skipped(current: Settings, group: str) -> None:
+    assert applied(current, quiet("a", group=group)) == {}
+
+
+def test_a_hook_that_was_interrupted_too_often_fails_with_the_reason(current: Settings) -> None:
+    for _ in range(3):
+        begin(Outbox(current.state_dir), "a")
+    state, body = applied(current, quiet("a"))["a"]
+    assert (state, body["deploy_status_code"]) == ("delivered", 1)
+    assert "interrupted 3 times" in body["deploy_stderr"]
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that only says that it was asked: this machine is not to reboot."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    hook(programs, f'echo "$@" >>{tmp_path}/asked', "systemctl")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return tmp_path / "asked"
+
+
+def reboot(current: Settings) -> None:
+    """Make the records look as after a reboot."""
+    for path in (current.state_dir / "running").iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "the one before"}))
+
+
+def test_a_hook_that_exits_194_reboots_and_runs_again_before_the_others(
+    current: Settings, systemctl: Path, tmp_path: Path
+) -> None:
+    hooks = tmp_path / "hooks"
+    text = f"echo $HEAT_CONFIG_REBOOTS >>{tmp_path}/boots; [ $HEAT_CONFIG_REBOOTS = 2 ] || exit 194"
+    hook(hooks, f"{text}; echo '{{}}'", "booter")
+    documents = [quiet("a", group="booter"), quiet("b")]
+    for number in (1, 2):
+        with pytest.raises(RebootDueError, match="deployment a .*booter"):
+            applied(current, *documents)
+        # Until the machine is down, os-collect-config tries again.
+        with pytest.raises(RebootDueError):
+            applied(current, *reversed(documents))
+        assert systemctl.read_text() == "reboot\nreboot\n" * number
+        assert not (tmp_path / "runs").exists()
+        reboot(current)
+    found = applied(current, *documents)
+    assert (tmp_path / "boots").read_text() == "0\n1\n2\n"
+    assert {state for state, _ in found.values()} == {"delivered"}
+    assert found["a"][1]["deploy_status_code"] == 0
+
+
+def test_a_hook_that_never_has_enough_of_reboots_fails(
+    current: Settings, systemctl: Path, tmp_path: Path
+) -> None:
+    hook(tmp_path / "hooks", "exit 194", "booter")
+    for _ in range(5):
+        with pytest.raises(RebootDueError):
+            applied(current, quiet("a", group="booter"))
+        reboot(current)
+    _, body = applied(current, quiet("a", group="booter"))["a"]
+    assert body["deploy_status_code"] == 194
+    assert "hook booter asked for a reboot again after 5" in body["deploy_stderr"]
+    assert systemctl.read_text().count("reboot") == 5
+
+
+def test_a_reboot_that_is_refused_fails_the_deployment_and_stops_no_other(
+    current: Settings, systemctl: Path, tmp_path: Path
+) -> None:
+    hook(tmp_path / "programs", "echo no bus >&2; exit 1", "systemctl")
+    hook(tmp_path / "hooks", "exit 194", "booter")
+    found = applied(current, quiet("a", group="booter"), quiet("b"))
+    assert "asked for a reboot: no bus" in found["a"][1]["deploy_stderr"]
+    assert found["b"][1]["deploy_status_code"] == 0
+    assert not systemctl.exists()
+
+
+def test_a_deployments_own_timeout_comes_before_the_default(
+    current: Settings, tmp_path: Path
+) -> None:
+    hook(tmp_path / "hooks", "sleep 60", "slow")
+    _, body = applied(current, quiet("a", group="slow", deploy_timeout="0.5"))["a"]
+    assert "was killed after 0.5 seconds" in body["deploy_stderr"]
+
+
+def test_a_timeout_that_is_no_number_fails_the_deployment_and_names_it(current: Settings) -> None:
+    _, body = applied(current, quiet("a", deploy_timeout="soon"))["a"]
+    assert body["deploy_status_code"] == 1
+    assert "deploy_timeout is not a number of seconds: 'soon'" in body["deploy_stderr"]
+
+
+def test_a_hook_that_outlives_its_killed_starter_is_ended_before_it_runs_again(
+    current: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "log"
+    # A grandchild does the work, as with a script.
+    hook(tmp_path / "hooks", f"(echo start; sleep 4; echo end) >>{log}; echo '{{}}'", "slow")
+    path = current.state_dir.parent / "heat-config"
+    path.write_text(json.dumps([quiet("a", group="slow")]))
+    settings_file = tmp_path / "settings.toml"
+    settings_file.write_text(f'state_dir = "{current.state_dir}"')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "heat_config_zaqar.run.apply"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(apply.__file__).parents[1]),
+            "HEAT_CONFIG_ZAQAR_SETTINGS": str(settings_file),
+            "HEAT_SHELL_CONFIG": str(path),
+        },
+    )
+    deadline = time.monotonic() + 60
+    while not log.exists() or not log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    assert log.read_text() == "start\n", "the hook ended before the test could look"
+    applied(current, quiet("a", group="slow"))
+    # Had the first gone on, its end would stand before that of the second.
+    assert log.read_text() == "start\nstart\nend\n"
+    assert "deployment a: its hook" in caplog.text
+
+
+def test_a_process_that_took_the_pid_of_a_hook_is_left_alone(current: Settings) -> None:
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        identity = identify(other.pid)
+        earlier = dataclasses.replace(identity, started=identity.started - 1)
+        Outbox(current.state_dir).runs.begin("a", "a", "script", earlier)
+        applied(current, quiet("a"))
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_result_that_cannot_be_made_durable_is_an_error_for_os_collect_config(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "heat-config").write_text(json.dumps([quiet("a")]))
+    (tmp_path / "settings.toml").write_text('state_dir = "/proc/nowhere"')
+    monkeypatch.setenv("HEAT_CONFIG_ZAQAR_SETTINGS", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("HEAT_SHELL_CONFIG", str(tmp_path / "heat-config"))
+    assert apply.main() == 1
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "3", "{"])
+def test_a_file_that_is_no_list_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "heat-config").write_text(content)
+    with pytest.raises(CorruptFileError, match="heat-config"):
+        apply.read_deployments(tmp_path / "heat-config")
+
+
+@pytest.mark.parametrize("content", ["null", '""', "[]"])
+def test_no_deployments_yet_is_no_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "heat-config").write_text(content)
+    assert apply.read_deployments(tmp_path / "heat-config") == []
+
+
+@pytest.mark.parametrize("is_journal", [True, False])
+def test_a_warning_has_its_priority_where_the_journal_reads_it_and_only_there(
+    tmp_path: Path, is_journal: bool
+) -> None:
+    path = tmp_path / "stderr"
+    with path.open("wb") as stderr:
+        stream = os.fstat(stderr.fileno())
+        journal = f"{stream.st_dev}:{stream.st_ino if is_journal else 0}"
+        subprocess.run(
+            [sys.executable, "-m", "heat_config_zaqar.run.apply"],
+            env={**os.environ, "HEAT_SHELL_CONFIG": str(tmp_path), "JOURNAL_STREAM": journal},
+            stderr=stderr,
+            check=False,
+        )
+    assert path.read_text().startswith("<3>55-heat-config ERROR" if is_journal else "55-heat")

@@ -1,0 +1,153 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heat_config_zaqar.run import hook_runner
+from heat_config_zaqar.run.hook_runner import Outcome
+
+
+def hook(directory: Path, text: str, name: str = "script") -> Path:
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def run(path: Path, document: dict[str, Any], timeout: float) -> Outcome:
+    return hook_runner.run(path, document, timeout, lambda _: None, {})
+
+
+def test_the_document_arrives_on_standard_input_and_both_streams_come_back(tmp_path: Path) -> None:
+    outcome = run(hook(tmp_path, "cat; echo log >&2; exit 3"), {"id": "ü"}, 0)
+    assert json.loads(outcome.stdout) == {"id": "ü"}
+    assert (outcome.stderr, outcome.returncode, outcome.problem) == ("log\n", 3, "")
+
+
+def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    started = time.monotonic()
+    outcome = run(hook(tmp_path, "sleep 60 & sleep 60"), {}, 0.5)
+    assert time.monotonic() - started < 10
+    assert outcome.problem == "was killed after 0.5 seconds"
+    assert outcome.returncode == -9
+
+
+def test_a_hook_that_leaves_a_daemon_behind_ends_all_the_same(tmp_path: Path) -> None:
+    started = time.monotonic()
+    outcome = run(hook(tmp_path, "sleep 20 & echo '{}'"), {}, 0)
+    assert time.monotonic() - started < 10
+    assert outcome.returncode == 0
+
+
+def test_a_hook_that_does_not_read_its_input_is_no_trouble(tmp_path: Path) -> None:
+    outcome = run(hook(tmp_path, "exit 0"), {"x": "y" * 1_000_000}, 0)
+    assert outcome.returncode == 0
+
+
+def test_output_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    text = "head -c 100000000 /dev/zero; head -c 10000000 /dev/zero >&2"
+    outcome = run(hook(tmp_path, text), {}, 0)
+    assert len(outcome.stdout) == 8 * 1024 * 1024
+    assert len(outcome.stderr) == 64 * 1024
+
+
+def test_a_hook_that_cannot_be_started_says_why(tmp_path: Path) -> None:
+    path = hook(tmp_path, "true")
+    path.chmod(0o644)
+    assert run(path, {}, 0).problem == f"cannot be started: {path} is not executable"
+
+
+def test_a_hook_whose_interpreter_is_missing_says_why(tmp_path: Path) -> None:
+    path = hook(tmp_path, "")
+    path.write_text("#!/no/such/interpreter\n")
+    outcome = run(path, {}, 0)
+    assert outcome.returncode in (126, 127)
+    assert "not found" in outcome.stderr or "No such file" in outcome.stderr
+
+
+def test_a_hook_does_nothing_before_its_process_is_recorded(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    def record(pid: int) -> None:
+        assert os.getsid(pid) == pid
+        time.sleep(0.5)
+        assert not started.exists()
+
+    hook_runner.run(hook(tmp_path, f"touch {started}"), {}, 0, record, {})
+    assert started.exists()
+
+
+def test_a_hook_whose_process_cannot_be_recorded_never_runs(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    def refuse(_: int) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        hook_runner.run(hook(tmp_path, f"touch {started}"), {}, 0, refuse, {})
+    assert not started.exists()
+
+
+def test_a_hook_whose_starter_is_killed_before_the_record_never_runs(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    path = hook(tmp_path, f"touch {started}")
+    text = (
+        "import os, pathlib\n"
+        "from heat_config_zaqar.run import hook_runner\n"
+        "def die(pid):\n"
+        "    print(pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        f"hook_runner.run(pathlib.Path({str(path)!r}), {{}}, 0, die, {{}})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(hook_runner.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", text], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == -9
+    gate = Path(f"/proc/{int(done.stdout)}")
+    deadline = time.monotonic() + 10
+    while gate.exists() and "Z" not in (gate / "stat").read_text().split():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not started.exists()
+
+
+def test_variables_reach_the_hook_beside_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "1")
+    path = hook(tmp_path, 'echo "$OURS $THEIRS"')
+    outcome = hook_runner.run(path, {}, 0, lambda _: None, {"THEIRS": "2"})
+    assert outcome.stdout == b"1 2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("exit 0", ""), ("echo no bus >&2; exit 1", "no bus"), ("exit 4", "code 4")],
+)
+def test_a_reboot_that_is_refused_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    asked = tmp_path / "asked"
+    hook(tmp_path, f'echo "$@" >{asked}; {text}', "systemctl")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    problem = hook_runner.reboot()
+    assert reason in problem
+    assert bool(problem) == bool(reason)
+    assert asked.read_text() == "reboot\n"
+
+
+def test_the_variable_comes_first_and_a_group_cannot_leave_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(tmp_path))
+    hook(tmp_path, "true", "my-hook_1")
+    assert hook_runner.find("my-hook_1") == tmp_path / "my-hook_1"
+    assert hook_runner.find("../my-hook_1") == tmp_path / "my-hook_1"
+    for group in ("missing", "", "..", "/"):
+        assert hook_runner.find(group) is None

@@ -1,0 +1,59 @@
+import dataclasses
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from heat_config_zaqar.run.processes import end_session, identify
+
+
+@pytest.fixture
+def leader() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a session, and has a child in it."""
+    process = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE
+    )
+    identity = identify(process.pid)
+    yield process
+    end_session(identity)
+    process.wait()
+
+
+def child_of(leader: subprocess.Popen[bytes]) -> int:
+    assert leader.stdout is not None
+    return int(leader.stdout.readline())
+
+
+def test_all_of_a_session_ends(leader: subprocess.Popen[bytes]) -> None:
+    identity = identify(leader.pid)
+    assert os.getsid(child_of(leader)) == leader.pid
+    assert end_session(identity)
+    assert leader.wait() == -9
+    assert not end_session(identity)
+
+
+def test_what_a_leader_left_behind_ends(leader: subprocess.Popen[bytes]) -> None:
+    identity = identify(leader.pid)
+    child = child_of(leader)
+    leader.kill()
+    leader.wait()
+    assert os.getsid(child) == identity.pid
+    assert end_session(identity)
+    assert not end_session(identity)
+
+
+@pytest.mark.parametrize("change", [{"boot": "another"}, {"started": 1}])
+def test_a_process_of_another_boot_or_start_is_left_alone(
+    leader: subprocess.Popen[bytes], change: dict[str, object]
+) -> None:
+    identity = dataclasses.replace(identify(leader.pid), **change)  # type: ignore[arg-type]
+    assert not end_session(identity)
+    assert leader.poll() is None
+
+
+def test_a_process_that_is_not_there_has_no_identity() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    with pytest.raises(ProcessLookupError, match=str(process.pid)):
+        identify(process.pid)
