@@ -59,8 +59,8 @@ class Settings:
         return self.runtime_dir / "connection.json"
 
     @property
-    def collected_flag(self) -> Path:
-        """When the metadata queue was last read; exists once it was since the machine booted."""
+    def collected_file(self) -> Path:
+        """Holds when metadata was last collected; not there before it was since the boot."""
         return self.runtime_dir / "collected"
 
 

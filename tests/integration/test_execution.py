@@ -118,7 +118,7 @@ def test_a_deployment_that_is_killed_at_any_step_completes_and_signals_once(
     # The post's answer may have been lost with the process; the next delivery finds out.
     guest.reboot()
     guest.settings.runtime_dir.mkdir(exist_ok=True)
-    guest.settings.collected_flag.write_text("0")
+    guest.settings.collected_file.write_text("0")
     guest.deliver()
     wait_for(
         lambda: heat.resource("steps", f"d{number}").status == "CREATE_COMPLETE", 180, "no signal"

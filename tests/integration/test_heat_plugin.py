@@ -109,7 +109,7 @@ def run_deployments(heat: Heat, name: str, guest: GuestProcess, number: int = 1)
     assert done.returncode == 0, done.stderr
     # A slow machine may let a request time out, after which a guest tries again.
     guest.settings.runtime_dir.mkdir(mode=0o700, exist_ok=True)
-    guest.settings.collected_flag.touch()
+    guest.settings.collected_file.touch()
     wait_for(lambda: delivered(guest), 120, "the signals are not delivered")
     return {item["name"]: inputs_of(item)["deploy_signal_transport"] for item in waiting}
 

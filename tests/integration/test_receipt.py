@@ -197,7 +197,7 @@ def let_two_hours_pass(guest: GuestProcess) -> None:
     """Make it as if a guest had been off that long, in which the message of the update expired."""
     stored = durable.read_json(guest.settings.metadata_file)
     durable.write_json(guest.settings.metadata_file, {**stored, "current": time.time() - 7200})
-    guest.settings.collected_flag.unlink()
+    guest.settings.collected_file.unlink()
 
 
 def test_a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat(

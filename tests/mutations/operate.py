@@ -6,7 +6,7 @@ MUTATIONS = [
     Mutation(
         "a signal from before a reboot goes out before metadata was collected",
         "operate/cli.py",
-        "    if not current.collected_flag.exists():\n",
+        "    if not current.collected_file.exists():\n",
         "    if False:\n",
         "delivery_waits_for_metadata_that_was_collected_since_the_start",
     ),

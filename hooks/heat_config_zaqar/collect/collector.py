@@ -206,7 +206,7 @@ class Collector:
                 self._store.save(snapshot, 0 if self._doubt else now)
         queue.delete([message_id for message_id, _ in messages])
         self._last_read = now
-        durable.write_json(self._settings.collected_flag, now)
+        durable.write_json(self._settings.collected_file, now)
         return bool(messages)
 
     def _ask_heat(self, connection: Connection, snapshot: Snapshot, missing: list[str]) -> None:
@@ -251,7 +251,7 @@ class Collector:
         if current_at is None:
             return time.time()
         with contextlib.suppress(CorruptFileError):
-            read_at = durable.read_json(self._settings.collected_flag)
+            read_at = durable.read_json(self._settings.collected_file)
             if current_at and isinstance(read_at, int | float):
                 return max(current_at, read_at)
         return current_at

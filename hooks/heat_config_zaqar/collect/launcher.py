@@ -60,6 +60,6 @@ class _Keeper:
         if self._collector is not None and self._collector.login() is not None:
             self._collector.wait(collect.CONF.polling_interval)
             return
-        if not self._settings.collected_flag.exists():
-            durable.write_json(self._settings.collected_flag, time.time())
+        if not self._settings.collected_file.exists():
+            durable.write_json(self._settings.collected_file, time.time())
         time.sleep(seconds)

@@ -313,7 +313,7 @@ def _deliver(_: argparse.Namespace) -> int:
     log_to_stderr()
     current = settings.load()
     require_access(current)
-    if not current.collected_flag.exists():
+    if not current.collected_file.exists():
         print("not delivering yet: no metadata was collected since the machine started")
         return _DONE
     delivery = Delivery(Outbox(current.state_dir), current)

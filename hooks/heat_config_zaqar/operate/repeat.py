@@ -99,7 +99,7 @@ class Again:
             return body, self._replace(entry_for(deployment, body, 1, started))
 
     def _require_collected(self) -> None:
-        if not self._settings.collected_flag.exists():
+        if not self._settings.collected_file.exists():
             raise RefusedError(
                 "no metadata was collected since the machine started: the stack may have been "
                 "updated meanwhile, and Heat would take an old signal for the new config's"

@@ -60,7 +60,7 @@ class Guest:
     def collect(self, *documents: dict[str, Any], section: Any = SECTION) -> None:
         message = make_message(*documents, section=section)
         MetadataStore(self.settings.metadata_file).save(message, time.time())
-        durable.write_json(self.settings.collected_flag, 1)
+        durable.write_json(self.settings.collected_file, 1)
 
     def finish(self, document: dict[str, Any], code: int = 0, **body: Any) -> None:
         entry = entry_for(parse_deployment(document), {"deploy_status_code": code, **body}, 1, 0)
@@ -461,7 +461,7 @@ def test_nothing_is_sent_before_metadata_was_collected_since_the_start(
     document = make_deployment("a", **UNSENT)
     guest.collect(document, make_deployment("b"))
     guest.finish(document)
-    guest.settings.collected_flag.unlink()
+    guest.settings.collected_file.unlink()
     for arguments in (("resend", "a"), ("rerun", "b")):
         code, _, error = run(*arguments)
         assert (code, "no metadata was collected" in error) == (1, True)
@@ -474,12 +474,12 @@ def test_delivery_waits_for_metadata_that_was_collected_since_the_start(
     document = make_deployment("a", **UNSENT)
     guest.collect(document)
     guest.finish(document)
-    guest.settings.collected_flag.unlink()
+    guest.settings.collected_file.unlink()
     assert run("deliver")[:2] == (
         0,
         "not delivering yet: no metadata was collected since the machine started\n",
     )
-    durable.write_json(guest.settings.collected_flag, 1)
+    durable.write_json(guest.settings.collected_file, 1)
     assert "1 signals could not be sent yet" in run("deliver")[1]
 
 
