@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from cloud_on_loopback import REGIONS, Cloud, Request
+from cloud_on_loopback import REGIONS, Cloud, Request  # type: ignore[import-not-found]  # beside this file
 
 SCRIPTS = Path(sys.executable).parent
 MOCK_HOST = "mock://192.0.2.3"

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from cloud_on_loopback import Cloud
-from keystoneclient.exceptions import ClientException
+from cloud_on_loopback import Cloud  # type: ignore[import-not-found]  # beside this file
+from keystoneauth1.exceptions import ClientException
 from os_collect_config import collect, zaqar
 from oslo_config import cfg
 
