@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Lies where heat-agents' tests look for 55-heat-config: runs ours.
 
 They read in a directory what ran, and with which outputs. Ours keeps no such files; its command
