@@ -25,7 +25,6 @@ __all__ = [
     "build_sdist",
     "build_wheel",
     "get_requires_for_build_sdist",
-    "get_requires_for_build_wheel",
     "prepare_metadata_for_build_wheel",
 ]
 
@@ -33,11 +32,6 @@ _SOURCES = ("LICENSE", "README.md", "pyproject.toml", "elements", "hooks")
 _PACKAGE = "heat_config_zaqar_elements"
 _LEFT_BEHIND = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
 _Settings = Mapping[str, Any] | None
-
-
-def get_requires_for_build_wheel(config_settings: _Settings = None) -> list[str]:
-    """Return what pip has to install beside pyproject.toml's `requires`: nothing."""
-    return []
 
 
 def prepare_metadata_for_build_wheel(

@@ -12,8 +12,12 @@ from testbed.cloud import environment
 
 METADATA = "Metadata-Version: 2.1\nName: uWSGI\nVersion: 1\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-BACKEND = "import shutil\ndef build_wheel(where, *_):\n    return shutil.copy('{name}', where) and '{name}'\n"
 NAME = "uwsgi-1-py3-none-any.whl"
+BACKEND = f"""
+import shutil
+def build_wheel(where, *_):
+    return shutil.copy("{NAME}", where) and "{NAME}"
+"""
 
 
 def wheel(made: str) -> bytes:
@@ -29,7 +33,7 @@ def wheel(made: str) -> bytes:
 def source() -> bytes:
     files = {
         "pyproject.toml": b'[build-system]\nrequires=[]\nbuild-backend="b"\nbackend-path=["."]\n',
-        "b.py": BACKEND.format(name=NAME).encode(),
+        "b.py": BACKEND.encode(),
         "PKG-INFO": METADATA.encode(),
         NAME: wheel("here"),
     }
