@@ -11,18 +11,16 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections import deque
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.run.hook_runner import REBOOT_CODE
-from heat_config_zaqar.signal_body import STATUS_CODE, STDERR, STDOUT
+from heat_config_zaqar.run.streams import Stream, follow
+from heat_config_zaqar.signal_body import STATUS_CODE, STDERR, STDOUT, Body
 
 # Zaqar's own limit is 256 KiB by default; the rest is cut when the signal is sent.
 _KEPT_BYTES = 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
 
 
 def main() -> int:
@@ -73,7 +71,7 @@ def _environment(inputs: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _run(script: Path, environment: dict[str, str]) -> dict[str, Any]:
+def _run(script: Path, environment: dict[str, str]) -> Body:
     try:
         process = subprocess.Popen(
             [script],
@@ -85,32 +83,15 @@ def _run(script: Path, environment: dict[str, str]) -> dict[str, Any]:
     except OSError as error:
         reason = f"the script cannot be run: {error.strerror}; does it start with #! ?"
         return {STDOUT: "", STDERR: reason, STATUS_CODE: 126}
-    assert process.stdout and process.stderr
-    kept: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
-    threads = [
-        threading.Thread(target=_pass_on, args=(stream, end), daemon=True)
-        for stream, end in zip((process.stdout, process.stderr), kept, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    returncode = process.wait()
-    for thread in threads:
-        # A daemon that the script left behind may hold the pipes; the script itself has ended.
-        thread.join(1)
-    stdout, stderr = (b"".join(end)[-_KEPT_BYTES:].decode("utf-8", "replace") for end in kept)
-    code = returncode if returncode >= 0 else 128 - returncode
-    return {STDOUT: stdout, STDERR: stderr, STATUS_CODE: code}
-
-
-def _pass_on(stream: IO[bytes], end: deque[bytes]) -> None:
-    size = 0
-    while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-        sys.stderr.buffer.write(chunk)
-        sys.stderr.buffer.flush()
-        end.append(chunk)
-        size += len(chunk)
-        while size - len(end[0]) >= _KEPT_BYTES:
-            size -= len(end.popleft())
+    stdout = Stream(process.stdout, _KEPT_BYTES)
+    stderr = Stream(process.stderr, _KEPT_BYTES)
+    follow(process, stdout, stderr)
+    code = process.returncode
+    return {
+        STDOUT: stdout.text(),
+        STDERR: stderr.text(),
+        STATUS_CODE: code if code >= 0 else 128 - code,
+    }
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     hooks.mkdir()
     monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(hooks))
     hook(hooks, f'echo run >>{tmp_path}/runs; echo \'{{"result": "42"}}\'')
-    hook(hooks, "echo garbage; echo why >&2", "bad")
+    hook(hooks, "echo garbage; echo why >&2; exit 2", "bad")
     hook(hooks, f"echo '{{\"a\": {'[' * 600 + ']' * 600}}}'", "deep")
     return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
 
@@ -80,7 +80,7 @@ def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
     )
     assert set(found) == {"garbage", "missing", "component", "deep", "transport", "good"}
     assert found["good"][1]["deploy_status_code"] == 0
-    assert "did not print JSON" in found["garbage"][1]["deploy_stderr"]
+    assert found["garbage"][1]["deploy_stderr"] == "hook bad exited with 2\nwhy"
     assert "chef" in found["missing"][1]["deploy_stderr"]
     assert "CREATE" in found["component"][1]["deploy_stderr"]
     assert "nested over 90 levels" in found["deep"][1]["deploy_stderr"]

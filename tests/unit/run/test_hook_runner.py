@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from heat_config_zaqar.run import hook_runner
-from heat_config_zaqar.run.hook_runner import Outcome
+from heat_config_zaqar.run.outcome import Outcome
+from heat_config_zaqar.state.runs import Identity
 
 
 def hook(directory: Path, text: str, name: str = "script") -> Path:
@@ -25,8 +26,8 @@ def run(path: Path, document: dict[str, Any], timeout: float) -> Outcome:
 
 def test_the_document_arrives_on_standard_input_and_both_streams_come_back(tmp_path: Path) -> None:
     outcome = run(hook(tmp_path, "cat; echo log >&2; exit 3"), {"id": "ü"}, 0)
-    assert json.loads(outcome.stdout) == {"id": "ü"}
-    assert (outcome.stderr, outcome.returncode, outcome.problem) == ("log\n", 3, "")
+    assert json.loads(outcome.end) == {"id": "ü"}
+    assert (outcome.log, outcome.returncode, outcome.problem) == ("log\n", 3, "")
 
 
 def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
@@ -52,8 +53,9 @@ def test_a_hook_that_does_not_read_its_input_is_no_trouble(tmp_path: Path) -> No
 def test_output_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     text = "head -c 100000000 /dev/zero; head -c 10000000 /dev/zero >&2"
     outcome = run(hook(tmp_path, text), {}, 0)
-    assert len(outcome.stdout) == 8 * 1024 * 1024
-    assert len(outcome.stderr) == 64 * 1024
+    assert len(outcome.end) == 8 * 1024 * 1024
+    assert outcome.cut == 100_000_000 - len(outcome.end)
+    assert outcome.log == f"[{10_000_000 - 65536} bytes cut]\n" + "\0" * 65536
 
 
 def test_a_hook_that_cannot_be_started_says_why(tmp_path: Path) -> None:
@@ -67,14 +69,14 @@ def test_a_hook_whose_interpreter_is_missing_says_why(tmp_path: Path) -> None:
     path.write_text("#!/no/such/interpreter\n")
     outcome = run(path, {}, 0)
     assert outcome.returncode in (126, 127)
-    assert "not found" in outcome.stderr or "No such file" in outcome.stderr
+    assert "not found" in outcome.log or "No such file" in outcome.log
 
 
 def test_a_hook_does_nothing_before_its_process_is_recorded(tmp_path: Path) -> None:
     started = tmp_path / "started"
 
-    def record(pid: int) -> None:
-        assert os.getsid(pid) == pid
+    def record(leader: Identity) -> None:
+        assert os.getsid(leader.pid) == leader.pid
         time.sleep(0.5)
         assert not started.exists()
 
@@ -85,7 +87,7 @@ def test_a_hook_does_nothing_before_its_process_is_recorded(tmp_path: Path) -> N
 def test_a_hook_whose_process_cannot_be_recorded_never_runs(tmp_path: Path) -> None:
     started = tmp_path / "started"
 
-    def refuse(_: int) -> None:
+    def refuse(_: Identity) -> None:
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
@@ -99,8 +101,8 @@ def test_a_hook_whose_starter_is_killed_before_the_record_never_runs(tmp_path: P
     text = (
         "import os, pathlib\n"
         "from heat_config_zaqar.run import hook_runner\n"
-        "def die(pid):\n"
-        "    print(pid, flush=True)\n"
+        "def die(leader):\n"
+        "    print(leader.pid, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
         f"hook_runner.run(pathlib.Path({str(path)!r}), {{}}, 0, die, {{}})\n"
     )
@@ -123,7 +125,7 @@ def test_variables_reach_the_hook_beside_our_own(
     monkeypatch.setenv("OURS", "1")
     path = hook(tmp_path, 'echo "$OURS $THEIRS"')
     outcome = hook_runner.run(path, {}, 0, lambda _: None, {"THEIRS": "2"})
-    assert outcome.stdout == b"1 2\n"
+    assert outcome.end == b"1 2\n"
 
 
 @pytest.mark.parametrize(
