@@ -14,7 +14,7 @@ from pathlib import Path
 
 from heat_config_zaqar import settings, signal_body
 from heat_config_zaqar.deliver.delivery import Delivery
-from heat_config_zaqar.deployment import Deployment, for_its_action, parse_deployment
+from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
 from heat_config_zaqar.errors import (
     CorruptFileError,
     HeatConfigError,
@@ -34,8 +34,10 @@ from heat_config_zaqar.succession import Succession
 
 CONFIG_FILE = "/var/run/heat-config/heat-config"
 _CONFIG_VARIABLE = "HEAT_SHELL_CONFIG"
-# Their content is for os-apply-config; nothing runs them, and nobody waits for their signal.
-GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", "os-apply-config")
+# What os-apply-config has done before us, by 20-os-apply-config: Heat may wait for its signal.
+_APPLIED_GROUP = "os-apply-config"
+# Their content is for os-apply-config; no hook runs them.
+GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", _APPLIED_GROUP)
 # A hook that asks for one more is not going to stop.
 _MOST_REBOOTS = 5
 _REBOOTS_VARIABLE = "HEAT_CONFIG_REBOOTS"
@@ -68,9 +70,10 @@ def read_deployments(path: Path) -> list[Deployment]:
     :raises CorruptFileError: the file is not a list.
     :raises OSError: it cannot be read.
     """
-    documents = durable.read_json(path)
-    if documents in (None, ""):
+    # What the template makes of metadata without deployments is no JSON.
+    if not path.exists() or not path.read_bytes().strip():
         return []
+    documents = durable.read_json(path) or []
     if not isinstance(documents, list):
         raise CorruptFileError(f"{path} holds no list of deployments")
     found = []
@@ -165,8 +168,7 @@ def _run(deployment: Deployment, outbox: Outbox, current: Settings) -> Body | No
     hook = hook_runner.find(deployment.group)
     run = outbox.runs.of(deployment.id)
     if hook is None:
-        missing = signal_body.failure(f"no hook for group {deployment.group!r} in this image")
-        return None if deployment.group in GROUPS_WITHOUT_HOOK else missing
+        return _without_hook(deployment)
     if _is_reboot_due(run):
         return _reboot(deployment)
     if run.interruptions >= current.max_attempts:
@@ -182,6 +184,14 @@ def _run(deployment: Deployment, outbox: Outbox, current: Settings) -> Body | No
         problem = f"asked for a reboot again after {run.reboots}"
         return signal_body.failure(f"hook {deployment.group} {problem}", outcome.returncode)
     return body_of(deployment.group, outcome)
+
+
+def _without_hook(deployment: Deployment) -> Body | None:
+    if deployment.group not in GROUPS_WITHOUT_HOOK:
+        return signal_body.failure(f"no hook for group {deployment.group!r} in this image")
+    if deployment.group == _APPLIED_GROUP and deployment.transport is not Transport.NONE:
+        return {signal_body.STDOUT: "", signal_body.STDERR: "", signal_body.STATUS_CODE: 0}
+    return None
 
 
 def _run_recorded(deployment: Deployment, hook: Path, outbox: Outbox, current: Settings) -> Outcome:

@@ -28,8 +28,13 @@ _HOOKS_VARIABLE = "HEAT_CONFIG_HOOKS"
 REBOOT_CODE = 194
 _REBOOT_COMMAND = ("systemctl", "reboot")
 _REBOOT_SECONDS = 60
-_MOST_OUTPUT_BYTES = 8 * 1024 * 1024
+MOST_OUTPUT_BYTES = 8 * 1024 * 1024
 _KEPT_LOG_BYTES = 64 * 1024
+# A shell's exit codes for a program that it cannot start.
+_NOT_STARTED = (126, 127)
+_LONGEST_LINE = 4096
+# What upstream's hooks find; systemd's services have none.
+HOME = {"HOME": "/root"}
 # Becomes the hook when it reads a line: the first that we write to its standard input. If we die
 # before, it reads the end instead. `read` takes no byte more than the line from a pipe.
 _GATE = ("/bin/sh", "-c", 'read -r _ && exec "$0"')
@@ -63,18 +68,16 @@ def run(
     :raises TemporaryError: a hook that took too long does not end.
     :raises: what `on_start` raises.
     """
-    if not os.access(hook, os.X_OK):
-        return Outcome(problem=f"cannot be started: {hook} is not executable")
     process = subprocess.Popen(
         [*_GATE, hook],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, **environment},
+        env={**HOME, **os.environ, **environment},
     )
     leader = identify(process.pid)
-    printed = Stream(process.stdout, _MOST_OUTPUT_BYTES, is_log=False)
+    printed = Stream(process.stdout, MOST_OUTPUT_BYTES, is_log=False)
     logged = Stream(process.stderr, _KEPT_LOG_BYTES)
     problem = ""
     try:
@@ -84,11 +87,33 @@ def run(
             problem = f"was killed after {timeout:g} seconds"
             end(leader)
             follow(process, printed, logged)
+        elif process.returncode in _NOT_STARTED and (flaw := flaw_of(hook)):
+            problem = f"cannot be started: {flaw}"
     except BaseException:
         end(leader)
         raise
     output = (printed.start, printed.kept, printed.cut)
     return Outcome(*output, logged.text(), process.returncode, problem)
+
+
+def flaw_of(program: Path) -> str:
+    """Return what keeps the kernel from starting a program; empty where nothing is seen.
+
+    :raises OSError: the file cannot be read.
+    """
+    if os.statvfs(program).f_flag & os.ST_NOEXEC:
+        return f"{program.parent} is on a file system that is mounted noexec"
+    if not os.access(program, os.X_OK):
+        return f"{program} is not executable"
+    with program.open("rb") as stream:
+        first = stream.readline(_LONGEST_LINE).removesuffix(b"\n")
+    if not first.startswith((b"#!", b"\x7fELF")):
+        return "its first line does not start with #!"
+    if first.endswith(b"\r"):
+        return "its first line ends in a carriage return, as in files of Windows"
+    interpreter = os.fsdecode(b" ".join(first[2:].split()[:1]))
+    is_there = first[:1] != b"#" or os.path.exists(interpreter)  # noqa: PTH110 # never raises
+    return "" if is_there else f"its interpreter {interpreter!r} does not exist"
 
 
 def reboot() -> str:

@@ -81,7 +81,9 @@ def _members(leader: Identity) -> list[int]:
     }
     while children := {stat.pid for stat in there.values() if stat.parent in found} - found:
         found |= children
-    return [pid for pid in found if there[pid].state != "Z"]
+    # Parents first: none is to go on because its child has ended.
+    found_in_order = sorted(found, key=lambda pid: there[pid].started)
+    return [pid for pid in found_in_order if there[pid].state != "Z"]
 
 
 def _stat(pid: int) -> _Stat:

@@ -88,3 +88,23 @@ def test_of_megabytes_that_are_no_json_the_end_is_kept_and_quickly_cut() -> None
     assert len(body["deploy_stdout"]) < 1_100_000
     assert len(json.dumps(fit(body, 262_144))) <= 262_144
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "code"),
+    [
+        (b'{"result": "', b'x", "deploy_status_code": 0}', 0),
+        (b'{"result": "', b'x", "deploy_status_code": 3}', 3),
+        (b'{"result": "', b'x", "deploy_status_code":"3"}', 3),
+        (b'{"deploy_status_code": 3, "result": "', b'x"}', 3),
+        (b'{"result": "\\"deploy_status_code\\": 3', b'x"}', 0),
+        (b'{"result": "', b'x"}', 0),
+        (b"text", b"text", 0),
+    ],
+)
+def test_of_outputs_that_are_too_long_the_status_code_is_kept(
+    start: bytes, end: bytes, code: int
+) -> None:
+    body = body_of("script", Outcome(start, end, 9_000_000, "log", 0))
+    assert body[STATUS_CODE] == code
+    assert body[STDOUT] == "[9000000 bytes cut]\n" + end.decode()

@@ -57,3 +57,16 @@ def test_a_process_that_is_not_there_has_no_identity() -> None:
     process.wait()
     with pytest.raises(ProcessLookupError, match=str(process.pid)):
         identify(process.pid)
+
+
+def test_what_is_older_than_a_leader_is_not_of_its_session(
+    leader: "subprocess.Popen[bytes]",
+) -> None:
+    identity = identify(leader.pid)
+    child_of(leader)
+    leader.kill()
+    leader.wait()
+    # As if the pid had been given away: only the child is left, which another leader has started.
+    later = dataclasses.replace(identity, started=identity.started + 10_000_000)
+    assert not end(later)
+    assert end(identity)
