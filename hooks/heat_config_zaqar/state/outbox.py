@@ -127,10 +127,11 @@ class Outbox:
     def finish(self, entry: Entry) -> None:
         """Record the result and put its signal into the outbox, in one durable step.
 
+        The record of the run stays: a hook that signals for itself still goes on.
+
         :raises OSError: the state directory cannot be written.
         """
         durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
-        self.runs.end(entry.id)
 
     def is_finished(self, config_id: str) -> bool:
         """Whether there is a result, signalled or not."""
