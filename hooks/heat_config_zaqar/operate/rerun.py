@@ -58,8 +58,10 @@ def _rerun(report: Report, deployment: Deployment) -> tuple[Body, bool]:
         if hook is None:
             raise RefusedError(f"no hook for group {chosen.group!r} in this image")
         started = time.time()
-        body = run_hook(chosen, hook, report.settings)
-        return body, _replace(report, entry_for(deployment, body, 1, started))
+        body = run_hook(chosen, hook, report.outbox, report.settings)
+        is_kept = _replace(report, entry_for(deployment, body, 1, started))
+        report.outbox.runs.end(deployment.id)
+        return body, is_kept
 
 
 def _replace(report: Report, new: Entry) -> bool:
