@@ -36,8 +36,36 @@ MUTATIONS = [
     Mutation(
         "a catalog without a WebSocket stays so for ever",
         "wire/push.py",
-        "self._stopped.wait(_RENEWAL_SECONDS)",
+        "self._stopped.wait(_CATALOG_SECONDS)",
         "self._stopped.wait()",
         "a_catalog_without_a_websocket_is_looked_at_again",
+    ),
+    Mutation(
+        "nothing finds what Zaqar did not announce",
+        "wire/push.py",
+        "                if waiting:\n",
+        "                if False:\n",
+        "what_a_look_finds_and_nothing_announced_renews_the_subscription",
+    ),
+    Mutation(
+        "a server that is gone is waited for",
+        "wire/push.py",
+        "                if looking:\n",
+        "                if False:\n",
+        "a_server_that_does_not_answer_a_look_is_gone",
+    ),
+    Mutation(
+        "a WebSocket is never renewed",
+        "wire/push.py",
+        "while not self._stopped.is_set() and time.monotonic() < until:",
+        "while not self._stopped.is_set():",
+        "a_subscription_is_renewed_before_it_lapses",
+    ),
+    Mutation(
+        "a token that has expired is kept",
+        "wire/push.py",
+        "if code == _EXPIRED:",
+        "if False:",
+        "a_token_that_the_server_says_has_expired_is_forgotten",
     ),
 ]
