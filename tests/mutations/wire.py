@@ -68,4 +68,19 @@ MUTATIONS = [
         "if False:",
         "a_token_that_the_server_says_has_expired_is_forgotten",
     ),
+    Mutation(
+        "a catalog without a WebSocket is trouble",
+        "wire/session.py",
+        "contextlib.suppress(keystone_errors.CatalogException)",
+        "contextlib.nullcontext()",
+        "a_catalog_without_a_websocket_is_no_trouble",
+        "unit/wire/test_push.py",
+    ),
+    Mutation(
+        "a frame that is nested deep ends the listener",
+        "wire/push.py",
+        "        except RecursionError:\n",
+        "        except AssertionError:\n",
+        "a_frame_that_nobody_can_parse_ends_the_connection_and_not_the_listener",
+    ),
 ]

@@ -12,18 +12,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from os_collect_config import exc, merger
+from os_collect_config import exc
 from oslo_config import cfg
 
 from heat_config_zaqar.backoff import spread
 from heat_config_zaqar.collect.receiver import Receiver
 from heat_config_zaqar.collect.schedule import READABLE, Schedule, State
+from heat_config_zaqar.collect.sources import merged
 from heat_config_zaqar.deployment import Credentials, parse_credentials
 from heat_config_zaqar.errors import HeatConfigError, UnauthorizedError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.wire.push import Listener
 from heat_config_zaqar.wire.session import Connection
+
+_WARNING_SECONDS = 600
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,9 +35,11 @@ class Collector:
     """The collector of one process; os-collect-config calls `collect` and `wait` in a loop.
 
     :param applied: os-collect-config's own copy of the last snapshot, for when ours is lost.
+    :ivar configured: whether the last collection had a login.
     """
 
     def __init__(self, settings: Settings, applied: Path) -> None:
+        self.configured = False
         self._settings = settings
         self._receiver = Receiver(settings, applied)
         self._connection: Connection | None = None
@@ -43,6 +48,7 @@ class Collector:
         self._schedule = Schedule(settings.poll_interval, time.monotonic())
         self._due = 0.0
         self._reported: dict[str, Any] = {}
+        self._warned = 0.0
 
     def collect(self) -> list[tuple[str, Any]]:
         """Return os-collect-config's (name, content) pairs, the snapshot first.
@@ -51,6 +57,7 @@ class Collector:
         :raises ZaqarMetadataNotAvailable: nothing was ever received.
         """
         login = self.login()
+        self.configured = login is not None
         if login is None:
             raise exc.ZaqarMetadataNotConfigured()
         if self._woken.is_set() or time.monotonic() >= self._due:
@@ -62,9 +69,7 @@ class Collector:
             _LOG.error("%s; the stored metadata cannot be used", error)
         if snapshot is None:
             raise exc.ZaqarMetadataNotAvailable()
-        keys = cfg.CONF.deployment_key
-        pairs: list[tuple[str, Any]] = merger.merged_list_from_content(snapshot, keys, "zaqar")
-        return pairs
+        return merged(snapshot, cfg.CONF.deployment_key, "zaqar")
 
     def login(self) -> tuple[Credentials, str] | None:
         """Return login and queue from os-collect-config's configuration, else the stored ones."""
@@ -114,15 +119,23 @@ class Collector:
     def _way(self) -> tuple[State, str]:
         """Return how metadata comes in where the queue can be read, and the reason."""
         if self._listener and self._listener.connected:
-            return State.PUSH, "woken by Zaqar's WebSocket"
-        problem = self._listener.problem if self._listener else ""
-        return State.POLLING, problem or f"each {self._settings.poll_interval:g} s at the latest"
+            state, detail = State.PUSH, "woken by Zaqar's WebSocket"
+        else:
+            problem = self._listener.problem if self._listener else ""
+            state = State.POLLING
+            detail = problem or f"each {self._settings.poll_interval:g} s at the latest"
+        doubt = self._receiver.doubt
+        return state, f"{detail}; messages may have been missed: {doubt}" if doubt else detail
 
     def _report(self, state: State, detail: str) -> None:
         """Tell the operator how metadata comes in; log a change, not each try."""
-        before = self._schedule.state
+        before, now = self._schedule.state, time.monotonic()
         if state not in READABLE and state is not before:
             _LOG.warning("%s; the stored metadata stays in use, will try again", detail)
+            self._warned = now
+        elif state not in READABLE and now - self._warned > _WARNING_SECONDS:
+            _LOG.warning("%s; for %d minutes now", detail, (now - self._schedule.since) // 60)
+            self._warned = now
         if state in READABLE and before in (State.AWAY, State.REFUSED):
             _LOG.warning("reading the metadata queue works again")
         since = self._reported["since"] if state is before else time.time()

@@ -205,7 +205,12 @@ class _Channel:
             return {}
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             self._closed(int.from_bytes(data[:2], "big"))
-        return _map(json.loads(data)) if opcode == websocket.ABNF.OPCODE_TEXT else {}
+        if opcode != websocket.ABNF.OPCODE_TEXT:
+            return {}
+        try:
+            return _map(json.loads(data))
+        except RecursionError:
+            raise TemporaryError("the server says what is nested too deep") from None
 
     def _call(self, action: str, body: dict[str, Any], **headers: str) -> None:
         """Send a request and wait for its reply; a notification may come first."""

@@ -150,3 +150,29 @@ def test_what_was_collected_is_collected_again_while_the_cloud_is_away(guest: Gu
     for _ in range(2):
         guest.clock += 60
         assert dict(guest.collector.collect())["zaqar"] == known
+
+
+def test_an_outage_is_logged_with_its_reason_and_then_once_in_ten_minutes(
+    guest: Guest, caplog: pytest.LogCaptureFixture
+) -> None:
+    guest.answers.bodies = TemporaryError("no route to Zaqar")
+    for _ in range(25):
+        guest.turn()
+        guest.clock += 61
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert lines == [
+        "no route to Zaqar; the stored metadata stays in use, will try again",
+        "no route to Zaqar; for 10 minutes now",
+        "no route to Zaqar; for 20 minutes now",
+    ]
+
+
+def test_what_keeps_heat_from_being_asked_is_told_to_the_operator(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heat_config_zaqar.collect.receiver._MACHINE_ID_FILES", ())
+    guest.store.save(make_message(), 0)
+    guest.turn()
+    known = json.loads(guest.settings.connection_file.read_text())
+    assert known["state"] == "polling"
+    assert "no deployment names the server" in known["detail"]

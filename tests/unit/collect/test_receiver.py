@@ -27,7 +27,12 @@ class Answers:
     def __init__(self, bodies: list[Any] | Exception, heat: list[Any] | Exception) -> None:
         self.bodies = bodies
         self.heat = heat
-        self.asked = 0
+        self.servers: list[str] = []
+
+    @property
+    def asked(self) -> int:
+        """How often Heat was asked."""
+        return len(self.servers)
 
     def play(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Be what the receiver makes of a connection."""
@@ -43,8 +48,8 @@ class Answers:
         assert isinstance(self.bodies, list)
         assert len(ids) == len(self.bodies)
 
-    def deployments(self, *_: Any) -> list[Any]:
-        self.asked += 1
+    def deployments(self, _: Any, server_id: str) -> list[Any]:
+        self.servers.append(server_id)
         if isinstance(self.heat, Exception):
             raise self.heat
         return self.heat
@@ -79,12 +84,33 @@ def test_without_heat_all_unfinished_deployments_stay_and_heat_is_asked_again(
     assert answers.asked == 2
 
 
-def test_a_heat_that_refuses_is_not_asked_for_the_same_batch_again(tmp_path: Path) -> None:
-    answers = Answers(in_doubt(), PermanentError("refused"))
+def test_one_404_of_a_proxy_does_not_settle_a_doubt(tmp_path: Path) -> None:
+    answers = Answers(in_doubt(), PermanentError("404"))
     assert received(tmp_path, answers) == ["a", "b"]
+    answers.bodies, answers.heat = [], [make_deployment("b")]
+    # As a new process, which does not know how long the last one was to wait.
+    assert received(tmp_path, answers) == ["b"]
+
+
+def test_a_heat_that_goes_on_refusing_is_asked_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Answers(in_doubt(), PermanentError("404"))
+    answers.play(monkeypatch)
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    guest = Receiver(Settings(state_dir=tmp_path, runtime_dir=tmp_path / "run"), tmp_path / "none")
+    guest.receive(cast("Connection", answers), "q")
     answers.bodies = []
-    assert received(tmp_path, answers) == ["a", "b"]
-    assert answers.asked == 1
+    pauses = []
+    while clock[0] < 6 * 3600:
+        pauses.append(guest.ask_at - clock[0])
+        clock[0] = guest.ask_at
+        guest.receive(cast("Connection", answers), "q")
+    assert answers.asked == len(pauses) + 1 < 60
+    assert pauses[0] <= 1
+    assert 450 <= pauses[-1] <= 900
+    assert guest.doubt == "404"
 
 
 def test_heat_is_not_asked_where_there_is_no_doubt(tmp_path: Path) -> None:
@@ -149,3 +175,37 @@ def test_two_processes_that_receive_at_once_lose_no_message(
     other.join()
     stored = MetadataStore(settings.metadata_file).read()
     assert sorted(item.id for item in stored.deployments) == ["a", "b"]
+
+
+SERVER = "1b0b9a3e-6ff6-4b0e-8c1a-5c2f6f1a3c11"
+
+
+def test_a_guest_that_comes_too_late_for_its_first_message_asks_heat_as_nova_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = tmp_path / "product_uuid"
+    product.write_text(f"{SERVER.upper()}\n")
+    monkeypatch.setattr(receiver, "_MACHINE_ID_FILES", (tmp_path / "missing", product))
+    answers = Answers([], [make_deployment("a")])
+    assert received(tmp_path, answers, times=2) == ["a"]
+    assert answers.servers == [SERVER]
+
+
+def test_a_guest_that_nothing_names_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonsense = tmp_path / "instance-id"
+    nonsense.write_text("iid-datasource-none\n")
+    monkeypatch.setattr(receiver, "_MACHINE_ID_FILES", (nonsense,))
+    answers = Answers([], [])
+    answers.play(monkeypatch)
+    guest = Receiver(Settings(state_dir=tmp_path, runtime_dir=tmp_path / "run"), tmp_path / "none")
+    guest.receive(cast("Connection", answers), "q")
+    assert answers.asked == 0
+    assert "no deployment names the server" in guest.doubt
+
+
+def test_a_guest_that_finds_its_first_message_asks_nobody(tmp_path: Path) -> None:
+    answers = Answers([make_message()], [])
+    assert received(tmp_path, answers, times=2) == []
+    assert answers.asked == 0

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 import websocket
+from keystoneauth1 import access
 
 from heat_config_zaqar import backoff
 from heat_config_zaqar.deployment import Credentials
@@ -195,3 +196,40 @@ def test_a_catalog_without_a_websocket_is_looked_at_again(
     listener.stop()
     assert listener.problem == "the catalog has no messaging-websocket"
     assert len(caplog.records) == 1
+
+
+def test_a_catalog_without_a_websocket_is_no_trouble(tmp_path: Path) -> None:
+    """The real catalog of keystoneauth, which raises where a service is not in it."""
+    messaging = {"interface": "public", "region": "r", "region_id": "r", "url": "http://zaqar"}
+    catalog = [{"type": "messaging", "name": "zaqar", "endpoints": [messaging]}]
+    token = {"catalog": catalog, "expires_at": "2999-01-01T00:00:00Z", "methods": ["password"]}
+    connection = Connection(LOGIN, Settings(runtime_dir=tmp_path))
+    connection._auth.auth_ref = access.create(body={"token": token}, auth_token="token")
+    assert connection.endpoint("messaging") == "http://zaqar"
+    assert connection.endpoint("messaging-websocket") == ""
+
+
+def test_a_frame_that_nobody_can_parse_ends_the_connection_and_not_the_listener(
+    zaqar: Zaqar, listener: Listener
+) -> None:
+    assert times(zaqar.connections, 1)
+    for text in (b"{", b"[" * 100_000, b"\xff"):
+        zaqar.frames.put((websocket.ABNF.OPCODE_TEXT, text))
+        assert times(zaqar.connections, 1)
+    assert listener._thread
+    assert listener._thread.is_alive()
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "ws://", "zaqar", "ws://\0/"])
+def test_an_address_that_is_none_is_trouble_like_any_other(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "spread", lambda *_, **__: 0.01)
+    zaqar = Zaqar()
+    zaqar.address = address
+    settings = Settings(state_dir=tmp_path)
+    listener = Listener(cast("Connection", zaqar), "q", settings, lambda: None)
+    listener.start()
+    assert times(zaqar.catalogs, 3)
+    listener.stop()
+    assert listener.problem
