@@ -58,9 +58,9 @@ MUTATIONS = [
     Mutation(
         "retries wait without a cap",
         "backoff.py",
-        "min(self._first * 2.0 ** min(self._tries, 30), self._cap)",
-        "self._first * 2.0 ** min(self._tries, 30)",
-        "years_of_tries_stay_at_the_cap",
+        "min(max(lasted, first), cap)",
+        "max(lasted, first)",
+        "waits_double_up_to_the_cap",
     ),
     Mutation(
         "a hook's outputs may be nested however deep",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import v3
 
@@ -81,9 +82,11 @@ class Connection:
         """Return the public address of a service in the catalog; empty where it has none."""
         region = self.credentials.region_name or None
         with translated(f"looking for {service} in the catalog"):
-            address = self._session.get_endpoint(
-                service_type=service, interface="public", region_name=region
-            )
+            address = None
+            with contextlib.suppress(keystone_errors.CatalogException):
+                address = self._session.get_endpoint(
+                    service_type=service, interface="public", region_name=region
+                )
             self._save_token()
             return address or ""
 
