@@ -7,7 +7,8 @@ import sys
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.errors import HeatConfigError
-from heat_config_zaqar.operate.report import Report, Row, State, UnknownDeploymentError
+from heat_config_zaqar.operate.report import Report, UnknownDeploymentError
+from heat_config_zaqar.operate.row import Row, State
 from heat_config_zaqar.operate.terminal import Exit
 from heat_config_zaqar.signal_body import STDERR, STDOUT
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.operate.doctor import machine
-from heat_config_zaqar.operate.report import Report, Row
+from heat_config_zaqar.operate.report import Report
+from heat_config_zaqar.operate.row import Row
 from heat_config_zaqar.operate.terminal import Exit, duration, moment, one_line, version
 
 _COLUMNS = ("ID", "NAME", "GROUP", "ACTION", "STATE", "CODE", "ATTEMPTS", "DURATION", "SIGNAL")

@@ -49,7 +49,7 @@ def test_without_metadata_the_doctor_says_where_it_has_to_come_from(guest: Guest
 def test_before_the_first_message_the_login_of_the_first_metadata_is_checked(guest: Guest) -> None:
     (guest.directory / "cfn-init-data").write_text(json.dumps({"os-collect-config": AWAY}))
     found = examine()
-    assert found["metadata"].detail == "no message was received yet"
+    assert found["metadata"].detail == "none yet but the first login"
     assert "refused" in found["connection"].detail
 
 
