@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
         print(streams.get(STDOUT) or "", end="")
         print(streams.get(STDERR) or "", end="", file=sys.stderr)
         return Exit.DONE
-    if row.state is State.WAITING:
+    if row.state in (State.WAITING, State.NO_HOOK):
         raise UnknownDeploymentError(f"the hook of {row.name} ({row.id}) has not run yet")
     return _journal(row, options.follow)
 

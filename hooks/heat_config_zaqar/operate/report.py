@@ -125,6 +125,12 @@ class Report:
         return deployment
 
     @property
+    def server_id(self) -> str:
+        """The server's id, by which Heat can be asked; empty where no deployment names it."""
+        named = (item.text_input("deploy_server_id") for item in self.deployments.values())
+        return next(filter(None, named), "")
+
+    @property
     def is_in_doubt(self) -> bool:
         """Whether messages may have expired that nobody has read."""
         read_at = number(_read(self.settings.collected_file))

@@ -67,6 +67,8 @@ def _print_report(report: Report, shown: list[Row]) -> None:
         print(f"{hidden} earlier: `heat-config-zaqar status --all` lists them")
     elif not shown:
         print("the metadata holds no deployment")
+        if report.is_in_doubt and not report.server_id:
+            print("messages may have expired: `heat-config-zaqar doctor` says more")
 
 
 def _connection_line(connection: dict[str, Any]) -> str:

@@ -117,7 +117,7 @@ def mounted(patient: Patient, options: str) -> Path:
     disk = patient.directory / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", disk], check=True)
-    patient.ends.callback(subprocess.run, ["umount", "-l", disk], check=True)
+    patient.ends.callback(lambda: subprocess.run(["umount", "-l", disk], check=True))
     patient.set(f'state_dir = "{disk}"')
     return disk
 
@@ -226,8 +226,8 @@ def make_certificate(directory: Path, name: str = "IP:127.0.0.1") -> Path:
     path = directory / "server.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
     command += ["-subj", "/CN=loopback", "-addext", f"subjectAltName={name}"]
-    files = ["-keyout", path, "-out", directory / "ca.pem"]
-    subprocess.run([*command, *files], check=True, capture_output=True)
+    command += ["-keyout", str(path), "-out", str(directory / "ca.pem")]
+    subprocess.run(command, check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + (directory / "ca.pem").read_bytes())
     return path
 

@@ -103,8 +103,7 @@ def _size_limit(guest: Guest) -> str:
 
 
 def _heat(guest: Guest) -> str:
-    servers = [item.text_input("deploy_server_id") for item in guest.report.deployments.values()]
-    server_id = next(filter(None, servers), "")
+    server_id = guest.report.server_id
     if not server_id and guest.report.is_in_doubt:
         advice = "update the stack: a message that comes from now on is read"
         detail = (

