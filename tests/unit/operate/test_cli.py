@@ -318,6 +318,24 @@ def test_a_name_cannot_steer_the_terminal(guest: Guest, run: Run) -> None:
     assert "x\\x1b[2J\\x0ay" in out
 
 
+def test_nothing_that_a_hook_or_a_service_said_can_steer_the_terminal(
+    guest: Guest, run: Run
+) -> None:
+    hook(guest.directory / "hooks", """echo '{"deploy_status_code": "1\\u001b[2J"}'""")
+    guest.collect(make_deployment("a"))
+    guest.finish(make_deployment("a"))
+    (entry,) = guest.outbox.pending()
+    guest.outbox.settle(dataclasses.replace(entry, queue="\x1b[2J"), Settled.FAILED, "\x1b[2J")
+    record = guest.settings.state_dir / "failed" / "a.json"
+    known = json.loads(record.read_text())
+    durable.write_json(record, {**known, "\x1b[2J": 1})
+    nowhere = {**known, "id": "b", "transport": "NO_SIGNAL"}
+    durable.write_json(record.with_name("b.json"), nowhere)
+    for command in (["status"], ["show", "a"], ["resend", "b"], ["rerun", "a"]):
+        _, out, error = run(*command)
+        assert "\x1b" not in out + error, command
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -1,9 +1,11 @@
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heat_config_zaqar.operate.doctor import deployments
 from heat_config_zaqar.operate.doctor import examination as doctor
 from heat_config_zaqar.operate.doctor import guest as examined
 from heat_config_zaqar.operate.doctor.examination import Finding, Result
@@ -118,3 +120,14 @@ def test_the_doctor_leaves_nothing_behind(guest: Guest) -> None:
     before = sorted(guest.directory.rglob("*"))
     doctor.examine()
     assert sorted(guest.directory.rglob("*")) == before
+
+
+def test_a_group_cannot_steer_the_terminal(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_CHECKS", deployments.CHECKS)
+    guest.collect(make_deployment("a", group="salt\x1b[2J"), section=AWAY)
+    assert doctor.run(argparse.Namespace(json=False)) == 1
+    said = capsys.readouterr().out
+    assert "heat-config-salt\\x1b[2J" in said
+    assert "\x1b" not in said

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{finding.result:<12} {finding.check:<12} {one_line(finding.detail)}")
         if first is not None:
             print(f"\nFirst problem: {first.check}: {one_line(first.detail)}")
-            print(f"What to do: {first.advice}")
+            print(f"What to do: {one_line(first.advice)}")
     if first is not None:
         return Exit.TROUBLE
     # Without root's rights half of the checks could not be made.
