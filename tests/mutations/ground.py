@@ -65,8 +65,8 @@ MUTATIONS = [
     Mutation(
         "a hook's outputs may be nested however deep",
         "signal_body.py",
-        "if levels(body) > MOST_LEVELS else",
-        "if False else",
+        "return too_deep(body)",
+        "return ''",
         "trouble_with_one_deployment_stops_no_other",
         "unit/run/test_apply.py",
     ),
