@@ -16,17 +16,16 @@ import re
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from testbed import kpartx
+from testbed import image_files, kpartx
+from testbed.image_files import ImageError as ImageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SECTION = "## Use it in a pipeline"
@@ -54,10 +53,6 @@ NO_NETWORK = re.compile(
     r"|No matching distribution found|Failed to establish a new connection"
 )
 OUR_LINE = re.compile(r"(?:os-collect|heat)-config-zaqar: .+")
-
-
-class ImageError(Exception):
-    """Why there is no image, in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +139,8 @@ def build(
         source = _copy_of_this_tree(Path(scratch))
         _run(kpartx.in_place(shell) if stand_in else shell, source, variables, log, progress)
         _take(source / "guest", out)
-    tar = _archive(out, whole_disk)
-    kernel, initrd = _boot_files(tar, out)
+    tar = image_files.archive(out, whole_disk)
+    kernel, initrd = image_files.boot_files(tar, out)
     return Image(
         log=log,
         command_line=_command_line(variables, commands),
@@ -337,62 +332,6 @@ def _take(built: Path, out: Path) -> None:
     built.with_name(f"{built.name}.qcow2").replace(out.with_name(f"{out.name}.qcow2"))
 
 
-def _archive(out: Path, whole_disk: bool) -> Path:
-    """Write the image's files as a tar beside it; return that."""
-    root = [] if os.geteuid() == 0 else ["sudo"]
-    archive = out.with_name(f"{out.name}.tar")
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch, archive.open("wb") as sink:
-        disk, mounted = Path(scratch, "disk"), Path(scratch, "mounted")
-        mounted.mkdir()
-        qcow2 = str(out.with_name(f"{out.name}.qcow2"))
-        subprocess.run(["qemu-img", "convert", "-O", "raw", qcow2, str(disk)], check=True)
-        options = f"ro,loop,offset={_root_offset(disk) if whole_disk else 0}"
-        subprocess.run([*root, "mount", "-o", options, str(disk), str(mounted)], check=True)
-        try:
-            files = ["tar", "--create", "--numeric-owner", "--xattrs", "-C", str(mounted), "."]
-            subprocess.run([*root, *files], check=True, stdout=sink)
-        finally:
-            subprocess.run([*root, "umount", str(mounted)], check=True)
-    return archive
-
-
-def _root_offset(disk: Path) -> int:
-    """Return where the largest partition of an MBR begins, in bytes: the `vm` element's."""
-    with disk.open("rb") as file:
-        table = file.read(512)[446:510]
-    starts = {sectors: start for start, sectors in struct.iter_unpack("<8xII", table)}
-    return 512 * int(starts[max(starts)])
-
-
-def _boot_files(archive: Path, out: Path) -> tuple[Path, Path]:
-    """Take the newest kernel and its initrd out of the image's tar."""
-    with tarfile.open(archive) as tar:
-        members = {
-            name.removeprefix("./boot/vmlinuz-"): name
-            for name in tar.getnames()
-            if name.startswith("./boot/vmlinuz-")
-        }
-        if not members:
-            raise ImageError(f"{archive} holds no kernel in /boot")
-        version = max(members, key=_version_key)
-        kernel = out.with_name(f"{out.name}.vmlinuz")
-        initrd = out.with_name(f"{out.name}.initrd")
-        for source, target in (
-            (members[version], kernel),
-            (f"./boot/initrd.img-{version}", initrd),
-        ):
-            content = tar.extractfile(source)
-            if content is None:
-                raise ImageError(f"{archive}: {source} is no file")
-            with content, target.open("wb") as sink:
-                shutil.copyfileobj(content, sink)
-    return kernel, initrd
-
-
-def _version_key(version: str) -> list[tuple[int, str]]:
-    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", version)]
-
-
 def save(image: Image, out: Path) -> None:
     """Write beside the image what `load` returns."""
     text = json.dumps(dataclasses.asdict(image), default=str, indent=1)
@@ -425,7 +364,7 @@ def main() -> int:
         image = build(
             options.out.absolute(), distribution=options.distribution, release=options.release
         )
-    except ImageError as error:
+    except (ImageError, subprocess.CalledProcessError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     save(image, options.out.absolute())
