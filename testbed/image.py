@@ -123,7 +123,7 @@ def build(
         progress(f"one file system, with kernel and initrd beside it: {reason}")
     _require_tools(whole_disk)
     if not known.keyring.exists():
-        progress(f"the archive's signatures are not checked: there is no {known.keyring}")
+        progress(f"the archive's signatures are not checked: no {known.keyring}, see README")
     variables = {
         **known.environment,
         **_security_mirror(distribution),
