@@ -266,13 +266,15 @@ def _run(
     progress: Callable[[str], None],
 ) -> None:
     """Run README's commands in `source` with their output in `log`, and say where it is."""
+    # tox's PYTHONPATH would have the elements found in this tree, not where pip has put them.
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     with (
         log.open("w", encoding="utf-8") as sink,
         subprocess.Popen(
             command,
             cwd=source,
-            env={**os.environ, "PATH": path, "DIB_NO_TMPFS": "1", **variables},
+            env={**outside, "PATH": path, "DIB_NO_TMPFS": "1", **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -311,8 +313,8 @@ def _failure(log: Path) -> str:
     """The line of the log that tells most about why the build failed."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]
     for line in lines:
-        if found := OUR_LINE.search(line):
-            return found[0]
+        if OUR_LINE.match(_without_stamp(line)):  # pip, too, says our name
+            return _without_stamp(line)
     for line in lines:
         if NO_NETWORK.search(line):
             return f"packages could not be fetched, is there a network? {_without_stamp(line)}"
