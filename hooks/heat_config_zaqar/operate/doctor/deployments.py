@@ -1,6 +1,8 @@
 """Checks of what came in, what became of it, and what has to go out."""
 
+import contextlib
 import time
+from urllib.parse import urlsplit
 
 from heat_config_zaqar.operate.doctor import guest as places
 from heat_config_zaqar.operate.doctor.guest import Guest, NotChecked, Problem
@@ -20,13 +22,20 @@ def _metadata(guest: Guest) -> str:
     except NotChecked:
         advice = f"hand the server's metadata over in {places.FIRST_METADATA}, as the README says"
         raise Problem(_what_lacks(guest), advice) from None
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise Problem(f"the metadata's auth_url is no http address: {url}", "tell Heat's operator")
     if not report.has_metadata:
         return "none yet but the first login"
     is_known = report.complete_at and not report.is_in_doubt
     since = f"complete {_ago(report.complete_at)}" if is_known else "which may be incomplete"
     return f"{len(report.deployments)} deployments, {since}"
+
+
+def _is_address(url: str) -> bool:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    return False
 
 
 def _what_lacks(guest: Guest) -> str:
