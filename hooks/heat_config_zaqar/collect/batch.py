@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from heat_config_zaqar.deployment import MOST_LEVELS, levels, parse_credentials
+from heat_config_zaqar.deployment import parse_credentials
+from heat_config_zaqar.nesting import too_deep
 from heat_config_zaqar.snapshot import SECTION, Snapshot, deployments_of, usable
 from heat_config_zaqar.succession import Succession
 
@@ -33,7 +34,7 @@ def next_snapshot(
     batch = ([stored] if stored else []) + received
     if not batch:
         return None, []
-    newest = {key: value for key, value in batch[-1].items() if levels(value) <= MOST_LEVELS}
+    newest = {key: value for key, value in batch[-1].items() if not too_deep(value)}
     parsed = {item.id: item for body in batch for item in deployments_of(body)}
     succession = Succession(parsed.values())
     last = deployments_of(batch[-1])

@@ -18,7 +18,7 @@ from typing import Any
 
 from os_collect_config import cache, collect, exc, local, merger
 
-from heat_config_zaqar.deployment import MOST_LEVELS, levels
+from heat_config_zaqar.nesting import too_deep
 
 _UNGROUPED = "Heat::Ungrouped"
 _APPLIED = ("os-apply-config", _UNGROUPED)
@@ -106,7 +106,7 @@ class _Source:
         return [(name, content) for name, content in named if self._is_shallow(name, content)]
 
     def _is_shallow(self, name: str, content: Any) -> bool:
-        if levels(content) <= MOST_LEVELS:
+        if not too_deep(content):
             return True
         _LOG.error("ignored %s of source %s: nested too deep", name, self._name)
         return False
