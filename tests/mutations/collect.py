@@ -78,7 +78,7 @@ MUTATIONS = [
     Mutation(
         "the metadata goes while the cloud is away",
         "collect/collector.py",
-        "            state, detail = State.AWAY, str(error)\n",
+        "            state, detail = State.AWAY, str(error) or type(error).__name__\n",
         "            raise exc.ZaqarMetadataNotAvailable() from error\n",
         "what_was_collected_is_collected_again_while_the_cloud_is_away",
     ),
@@ -100,7 +100,7 @@ MUTATIONS = [
         "one 404 settles a doubt",
         "collect/receiver.py",
         "            self._put_off(error)\n            return None\n",
-        "            return snapshot\n",
+        "            _LOG.error(error)\n            return snapshot\n",
         "one_404_of_a_proxy_does_not_settle_a_doubt",
     ),
     Mutation(
@@ -201,5 +201,12 @@ MUTATIONS = [
         "    str(neutral)\n",
         "printing_works_in_a_locale_that_upstream_cannot_restore",
         "unit/collect/test_launcher.py",
+    ),
+    Mutation(
+        "a doubt that is over keeps the guest asking",
+        "collect/receiver.py",
+        "        if not doubt:\n",
+        "        if False:\n",
+        "a_doubt_that_another_process_settled_is_over",
     ),
 ]

@@ -20,7 +20,7 @@ from heat_config_zaqar.collect.receiver import Receiver
 from heat_config_zaqar.collect.schedule import READABLE, Schedule, State
 from heat_config_zaqar.collect.sources import merged
 from heat_config_zaqar.deployment import Credentials, parse_credentials
-from heat_config_zaqar.errors import HeatConfigError, UnauthorizedError
+from heat_config_zaqar.errors import UnauthorizedError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.wire.push import Listener
@@ -98,9 +98,9 @@ class Collector:
             state, detail = self._way()
         except UnauthorizedError as error:
             state, detail = State.REFUSED, f"{error}; was the stack deleted?"
-        except (HeatConfigError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 # whatever it is, the next try may work
             # Where the disk refuses, the messages stay in their queue.
-            state, detail = State.AWAY, str(error)
+            state, detail = State.AWAY, str(error) or type(error).__name__
         self._report(state, detail)
         now = time.monotonic()
         self._schedule = self._schedule.looked(now, state, found)

@@ -89,6 +89,9 @@ class Receiver:
                 snapshot, doubt = answer or snapshot, answer is None
             if snapshot is not None:
                 self._store.save(snapshot, 0 if doubt else now)
+        if not doubt:
+            # Perhaps another process has asked.
+            self._unanswered_since, self.ask_at, self.doubt = None, float("inf"), ""
         queue.delete([message_id for message_id, _ in messages])
         durable.write_json(self._settings.collected_file, now)
         return bool(messages)
@@ -118,7 +121,6 @@ class Receiver:
             self._put_off(error)
             return None
         _LOG.info("Heat was asked for server %s, in doubt about %s", server_id, missing or "all")
-        self._unanswered_since, self.ask_at, self.doubt = None, float("inf"), ""
         return {**snapshot, "deployments": [item.document for item in deployments_of(answer)]}
 
     def _put_off(self, error: HeatConfigError) -> None:

@@ -125,7 +125,6 @@ class _Quiet(logging.Filter):
             return True
         record.msg, record.args = _VOLATILE.sub("…", record.getMessage()), None
         now = time.monotonic()
-        if now - self._passed.get(record.msg, float("-inf")) < _QUIET_SECONDS:
-            return False
-        self._passed[record.msg] = now
-        return True
+        lately = {text: at for text, at in self._passed.items() if now - at < _QUIET_SECONDS}
+        self._passed = {record.msg: now, **lately}
+        return record.msg not in lately

@@ -143,13 +143,17 @@ def test_a_guest_that_was_suspended_for_hours_asks_heat(
     assert guest.answers.asked == 1
 
 
-def test_what_was_collected_is_collected_again_while_the_cloud_is_away(guest: Guest) -> None:
+@pytest.mark.parametrize("error", [TemporaryError("away"), RecursionError(), OSError(28, "full")])
+def test_what_was_collected_is_collected_again_while_the_cloud_is_away(
+    guest: Guest, error: Exception
+) -> None:
     known = make_message(make_deployment("a"))
     guest.store.save(known, time.time())
-    guest.answers.bodies = TemporaryError("away")
+    guest.answers.bodies = error
     for _ in range(2):
         guest.clock += 60
         assert dict(guest.collector.collect())["zaqar"] == known
+        assert guest.collector._due > guest.clock
 
 
 def test_an_outage_is_logged_with_its_reason_and_then_once_in_ten_minutes(

@@ -177,6 +177,21 @@ def test_two_processes_that_receive_at_once_lose_no_message(
     assert sorted(item.id for item in stored.deployments) == ["a", "b"]
 
 
+def test_a_doubt_that_another_process_settled_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Answers(in_doubt(), TemporaryError("away"))
+    answers.play(monkeypatch)
+    settings = Settings(state_dir=tmp_path, runtime_dir=tmp_path / "run")
+    guest = Receiver(settings, tmp_path / "none")
+    guest.receive(cast("Connection", answers), "q")
+    assert guest.doubt
+    MetadataStore(settings.metadata_file).save(make_message(), time.time())
+    answers.bodies = []
+    guest.receive(cast("Connection", answers), "q")
+    assert (guest.doubt, guest.ask_at) == ("", float("inf"))
+
+
 SERVER = "1b0b9a3e-6ff6-4b0e-8c1a-5c2f6f1a3c11"
 
 

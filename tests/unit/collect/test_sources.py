@@ -8,9 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from os_collect_config import collect, exc, local, merger
+from os_collect_config import cache, collect, exc, local, merger
 
-from heat_config_zaqar.collect import sources
 from heat_config_zaqar.collect.sources import file_name, guard, merged
 
 KEYS = ["deployments"]
@@ -27,10 +26,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     before = {logger: list(logger.filters) for logger in found}
     guard()
     with pytest.MonkeyPatch.context() as options:
-        options.setattr(collect, "CONF", SimpleNamespace(cachedir=str(tmp_path)))
-        options.setattr(
-            sources.cache, "cfg", SimpleNamespace(CONF=SimpleNamespace(cachedir=str(tmp_path)))
-        )
+        options.setattr(cache, "cfg", SimpleNamespace(CONF=SimpleNamespace(cachedir=str(tmp_path))))
         yield tmp_path
     for logger, filters in before.items():
         logger.filters[:] = filters
