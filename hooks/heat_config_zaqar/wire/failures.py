@@ -7,7 +7,6 @@ connection that fails says something of the service; an answer is about the requ
 
 import contextlib
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -21,6 +20,7 @@ from heat_config_zaqar.errors import (
     UnacceptableError,
     UnauthorizedError,
 )
+from heat_config_zaqar.settings import is_http_url
 
 # Whatever an answer holds that is none; and requests says by OSError that a CA file has gone.
 _NONSENSE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError)
@@ -52,11 +52,8 @@ def check_address(address: str, what: str) -> None:
 
     :raises PermanentError: it is no URL of HTTP.
     """
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(address)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return
-    raise PermanentError(f"{what}: the address is not an HTTP URL")
+    if not is_http_url(address):
+        raise PermanentError(f"{what}: the address is not an HTTP URL")
 
 
 def _own_error(error: Exception, message: str) -> TemporaryError | PermanentError:

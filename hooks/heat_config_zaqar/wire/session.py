@@ -51,12 +51,9 @@ def proxy_for(address: str, settings: Settings) -> str:
     return settings.proxy
 
 
-def http_session(settings: Settings) -> requests.Session:
-    """Return a session that takes proxies from the settings, and nothing from the environment."""
-    return _Session(settings)
+class HttpSession(requests.Session):
+    """Takes proxies from the settings, and nothing from the environment."""
 
-
-class _Session(requests.Session):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.trust_env = False
@@ -82,7 +79,7 @@ class Connection:
         )
         self._session = keystone_session.Session(
             auth=self._auth,
-            session=http_session(settings),
+            session=HttpSession(settings),
             verify=tls_verification(settings, credentials),
             timeout=settings.request_timeout,
             redirect=False,

@@ -71,7 +71,7 @@ def test_a_signal_that_another_process_sent_meanwhile_is_not_sent_again(
     ],
 )
 def test_a_result_that_has_nowhere_to_go_by_its_own_address_goes_through_heat(
-    current: Settings, monkeypatch: pytest.MonkeyPatch, nonsense: dict[str, str]
+    current: Settings, monkeypatch: pytest.MonkeyPatch, nonsense: dict[str, Any]
 ) -> None:
     played = PlayedQueue(monkeypatch)
     outbox = finish(current, "a", **nonsense)
@@ -411,7 +411,8 @@ def test_a_deployment_of_any_name_and_id_runs_and_what_cannot_run_fails_where_he
         {"group": "no-such-hook"},
         {"group": "component", "config": None},
     ]
-    changes = [*({"name": name} for name in names), *({"id": config_id} for config_id in ids)]
+    changes: list[dict[str, Any]] = [{"name": name} for name in names]
+    changes += [{"id": config_id} for config_id in ids]
     documents = [
         {**make_deployment(f"d{number}", deploy_signal_transport=transport), **change}
         for number, change in enumerate([*changes, *broken])

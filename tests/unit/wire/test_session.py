@@ -164,12 +164,13 @@ def test_a_certificate_that_nobody_signed_is_refused_and_the_hint_helps(
 
 
 DEEP = b"[" * 100_000
+_NO_MESSAGES: list[Any] = [None, 3, "x", [None], [3], [{}], [{"id": 1}]]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        *({"messages": value} for value in (None, 3, "x", [None], [3], [{}], [{"id": 1}])),
+        *({"messages": value} for value in _NO_MESSAGES),
         {"messages": [{"id": str(number), "body": {}} for number in range(20)]},
         {"messages": [{"id": "1", "body": {}}] * 20, "links": [{"href": "http://[::1"}]},
         {"_max_messages_post_size": "x"},
