@@ -67,7 +67,7 @@ def _own_error(error: Exception, message: str) -> TemporaryError | PermanentErro
     return TemporaryError(message) if _never_left(error) else AmbiguousError(message)
 
 
-def check(response: requests.Response, what: str) -> None:
+def check(response: requests.Response, what: str, *, secret: bool = False) -> None:
     """Raise what an answer means that is no success; `what` says what was being done.
 
     Nothing is redirected: who sends us elsewhere is not the service, but a portal in its place.
@@ -75,8 +75,9 @@ def check(response: requests.Response, what: str) -> None:
     said = f"{what}: answered {response.status_code}"
     if response.status_code >= 300:
         with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-            # Zaqar's reason.
-            said = brief(Exception(f"{said}: {response.json()['description']}"))
+            # Zaqar's reason; others may repeat what they were asked.
+            if not secret:
+                said = brief(Exception(f"{said}: {response.json()['description']}"))
         raise _by_status(response.status_code, said)
     if response.content and "html" in response.headers.get("Content-Type", ""):
         raise AmbiguousError(f"{said}, but with a page for people")

@@ -31,4 +31,4 @@ def send_presigned(method: str, url: str, body: str, settings: Settings) -> None
             timeout=settings.request_timeout,
             allow_redirects=False,
         )
-        check(response, what)
+        check(response, what, secret=True)

@@ -21,8 +21,6 @@ from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.wire.failures import check, check_address, translated
 
-_TOKEN_MARGIN_SECONDS = 60
-
 
 def tls_verification(settings: Settings, login: Credentials | None = None) -> bool | str:
     """Return what `requests` is to verify certificates with.
@@ -137,9 +135,8 @@ class Connection:
                 state = durable.read_json(self._token_file)
                 self._auth.set_auth_state(state)
                 access = self._auth.auth_ref
-                if access is None or access.will_expire_soon(_TOKEN_MARGIN_SECONDS):
-                    self._auth.invalidate()
-                elif access.service_catalog.normalize_catalog():
+                # Nonsense raises here, not at each use. That it has expired keystoneauth sees.
+                if access and access.expires and access.service_catalog.normalize_catalog():
                     self._saved = state
         except HeatConfigError:
             self._auth.invalidate()

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import time
@@ -9,8 +10,10 @@ import pytest
 from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import CorruptFileError
 from heat_config_zaqar.run.processes import identify
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Entry, Outbox, Settled, entry_for
 from heat_config_zaqar.state.runs import Run
+from heat_config_zaqar.succession import Succession
 from tests.chaos.disk import Journal
 from tests.unit.conftest import make_deployment
 
@@ -137,6 +140,25 @@ def test_a_settled_record_that_cannot_be_read_is_an_error_that_names_it(
     (tmp_path / "failed" / "d0.json").write_text(content)
     with pytest.raises(CorruptFileError, match=r"d0\.json"):
         Outbox(tmp_path).settled("d0")
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Entry)])
+@pytest.mark.parametrize("value", [None, "text", 3, [], {}])
+def test_a_record_whose_values_make_no_sense_stops_nothing(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    outbox = Outbox(tmp_path)
+    for state in ("outbox", "delivered"):
+        item = dataclasses.asdict(entry(f"bad-{state}")) | {key: value}
+        durable.write_json(tmp_path / state / f"bad-{state}.json", item)
+    outbox.finish(entry("good"))
+    Succession(outbox.results())
+    outbox.prune()
+    assert "good" in [item.id for item in outbox.pending()]
+    for item in outbox.pending():
+        assert isinstance(item.body, dict)
+        assert isinstance(item.url.partition("/"), tuple)
+        assert item.started + item.finished + item.refused_seconds >= 0
 
 
 def test_a_record_of_an_earlier_version_is_still_an_entry(tmp_path: Path) -> None:

@@ -135,6 +135,13 @@ def test_an_answer_with_odd_headers_shows_no_url_in_the_journal(
     assert "abcdefgh" not in caplog.text
 
 
+def test_a_refusal_that_repeats_the_url_does_not_show_it(service: Service) -> None:
+    service.answer = (403, {}, f'{{"description": "no {SECRET}"}}'.encode())
+    with pytest.raises(RejectedError) as caught:
+        send(service.address)
+    assert "abcdefgh" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["no-scheme", "ftp://127.0.0.1", "http://", "http://[::1"])
 def test_what_is_no_address_will_never_be_one(address: str) -> None:
     with pytest.raises(PermanentError, match="not an HTTP URL"):

@@ -38,6 +38,7 @@ class _Cloud(BaseHTTPRequestHandler):
 
     logins = 0
     answer: ClassVar[Any] = {}
+    post_answer: ClassVar[Any] = {"resources": ["/1"]}
     posted: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
@@ -69,7 +70,7 @@ class _Cloud(BaseHTTPRequestHandler):
         }
         login = self.path.endswith("/auth/tokens")
         type(self).logins += login
-        body = json.dumps({"token": token} if login else {"resources": ["/1"]}).encode()
+        body = json.dumps({"token": token} if login else self.post_answer).encode()
         _Cloud.posted.append(self.path)
         self._send(201, body)
 
@@ -161,6 +162,16 @@ def test_a_certificate_that_nobody_signed_is_refused_and_the_hint_helps(
         queue = Queue(connection(tmp_path, f"https://127.0.0.1:{between.port}"), "q")
         with pytest.raises(TemporaryError, match="ca_file"):
             queue.post({}, 60)
+
+
+@pytest.mark.parametrize("answer", [[], {}, 3, None, {"status": "ok"}])
+def test_what_answers_a_post_in_another_way_than_zaqar_proves_nothing(
+    tmp_path: Path, cloud_port: int, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = connection(tmp_path, f"http://127.0.0.1:{cloud_port}")
+    monkeypatch.setattr(_Cloud, "post_answer", answer)
+    with pytest.raises(AmbiguousError, match="not Zaqar"):
+        Queue(user, "q").post({}, 60)
 
 
 DEEP = b"[" * 100_000
