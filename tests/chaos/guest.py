@@ -52,8 +52,8 @@ _LONGEST_SECONDS = 90
 MAX_ATTEMPTS = 4
 # Few, so that histories come by the removal of old records.
 _KEPT_RECORDS = 2
-# Built-ins alone, so that it costs one process. `$$` is what a power cut has to end. Whoever else is
-# running at the start is known by its pid and its start time, the 22nd field.
+# Built-ins alone, so that it costs one process. `$$` is what a power cut has to end. Another hook
+# that runs at the start is known by its pid and its start time, the 22nd field.
 _HOOK = """#!/bin/sh
 begun() {
     state= ticks=

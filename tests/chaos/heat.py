@@ -218,6 +218,10 @@ class PlayedHeat:
                 if item.in_progress and item.hostile.signals is not None
             ]
 
+    def newest(self) -> str:
+        """Return the config that was made last."""
+        return list(self.resources.values())[-1].configs[-1]
+
     def silent(self) -> list[str]:
         """Return the newest configs of the resources that ask for no signal."""
         with self._lock:

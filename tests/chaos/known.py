@@ -36,7 +36,7 @@ KNOWN: dict[str, str] = {
     "clock ahead": "D3",
     "no URL of a signal in any output": "D1",
     "resource to be quoted": "E8",
-    "lost_subscription": "issue 12, 3",
+    "lost_subscription": "12.3",
 }
 
 
