@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
-from keystoneclient.access import AccessInfo
+from keystoneclient.access import AccessInfo  # type: ignore[import-untyped]  # ships no types
 from os_collect_config import keystone
 
 from heat_config_zaqar.collect import launcher
@@ -255,7 +255,11 @@ class Guest:
         """Return in which directories of the state each config id has a file."""
         found: dict[str, list[str]] = {}
         for path in sorted(self.state.glob("*/*.json")):
-            found.setdefault(path.stem, []).append(path.parent.name)
+            config = path.stem
+            with suppress(ValueError, AttributeError):
+                # Not every id can be the name of a file.
+                config = json.loads(path.read_text()).get("id", config)
+            found.setdefault(config, []).append(path.parent.name)
         return found
 
     @property
