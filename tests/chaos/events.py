@@ -118,10 +118,10 @@ def heat_changes_its_mind(life: Life) -> None:
 
 def clock_steps(life: Life) -> None:
     """The clock is wrong from now on, or right again; it may step while a program runs."""
-    by = life.random.choice([0.0, -25 * _HOUR, -2 * _HOUR, 2 * _HOUR, 25 * _HOUR])
-    if by > 0 and "clock ahead" in life.left_out:
-        by = -by
     clock = life.guest.clock
+    by = life.random.choice([0.0, -25 * _HOUR, -2 * _HOUR, 2 * _HOUR, 25 * _HOUR])
+    if "clock forward" in life.left_out:
+        by = min(by, clock.ahead)
     if life.random.random() < 0.5:
         clock.steps = (by - clock.ahead, life.random.randint(1, 12))
         life.run(life.random.choice(["collect", "apply", "deliver"]))

@@ -33,7 +33,7 @@ KNOWN: dict[str, str] = {
     "second_os_collect_config": "B5",
     "closed_terminal": "C5",
     "output of a long list": "C3",
-    "clock ahead": "D3",
+    "clock forward": "D3",
     "no URL of a signal in any output": "D1",
     "resource to be quoted": "E8",
     "lost_subscription": "12.3",
