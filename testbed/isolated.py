@@ -16,8 +16,9 @@ _LOOPBACK_ADDRESS = "127.0.0.1"
 
 # The shell stays as the first process of the namespace: it reaps what the others leave behind.
 _SCRIPT = 'ip link set lo up && "$@"'
+# The sysfs of before shows the machine's interfaces; Nova looks for its own in it.
 _SCRIPT_WITH_BRIDGE = f"""
-ip link set lo up || exit
+mount -t sysfs sysfs /sys && ip link set lo up || exit
 ip link add {BRIDGE} type bridge || {{
     echo "testbed.isolated: this kernel has no bridge (module bridge)" >&2
     exit 1

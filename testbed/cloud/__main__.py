@@ -30,6 +30,7 @@ def _run(cloud: Cloud, arguments: argparse.Namespace) -> int:
         case "up":
             cloud.up(_report)
             print(f"the cloud is up; log in at {cloud.auth_url}, logs are in {cloud.log_directory}")
+            print(f"OS_CLIENT_CONFIG_FILE={cloud.clouds_yaml} has the entries demo and admin")
         case "install":
             cloud.install(print)
         case "down":

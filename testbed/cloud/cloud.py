@@ -15,7 +15,7 @@ from keystoneauth1.session import Session
 
 from testbed.cloud import configuration, environment, identity, nova, probes, processes
 from testbed.cloud.launch import Launch
-from testbed.cloud.layout import Layout, http_url, load_secrets
+from testbed.cloud.layout import Layout, http_url, load_secrets, write_private
 from testbed.cloud.processes import CloudError
 from testbed.cloud.services import EPMD, STORES, Service, services
 
@@ -50,6 +50,11 @@ class Cloud:
     def auth_url(self) -> str:
         """Keystone's address for clients."""
         return f"{http_url('keystone')}/v3"
+
+    @property
+    def clouds_yaml(self) -> Path:
+        """A file for OS_CLIENT_CONFIG_FILE, with the entries `demo` and `admin`; `up` writes it."""
+        return self.layout.directory / "clouds.yaml"
 
     @property
     def log_directory(self) -> Path:
@@ -101,6 +106,7 @@ class Cloud:
             nova.require_machine()
         with self._locked():
             self._install(progress)
+            write_private(self.clouds_yaml, identity.clouds_yaml(self._secrets))
             self._launch(progress).bring_up(list(self._services.values()))
 
     def down(self) -> None:
@@ -179,8 +185,8 @@ class Cloud:
     def _serves(self, name: str) -> bool:
         if not processes.running(self.layout.record(name)):
             return False
-        # Who is asked through others' APIs counts as up: their state is reported by itself.
-        return bool(self._services[name].asks) or self._services[name].probe()
+        # The engine answers only through Heat's API, whose state is reported by itself.
+        return name == "heat-engine" or self._services[name].probe()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

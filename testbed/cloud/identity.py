@@ -3,6 +3,7 @@
 Invariant: everything here may run again on a Keystone that already knows some or all of it.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -39,6 +40,26 @@ def session(user: str, password: str, project: str) -> Session:
         project_domain_id="default",
     )
     return Session(auth=auth, session=transport)
+
+
+def clouds_yaml(secrets: Mapping[str, str]) -> str:
+    """Return a clouds.yaml with the entries `demo`, who owns the stacks, and `admin`."""
+    entries = {
+        user: {
+            "auth": {
+                "auth_url": f"{http_url('keystone')}/v3",
+                "username": user,
+                "password": secrets[user],
+                "project_name": project,
+                "user_domain_id": "default",
+                "project_domain_id": "default",
+            },
+            "region_name": REGION,
+        }
+        for user, project in (("demo", DEMO_PROJECT), ("admin", "admin"))
+    }
+    # YAML takes JSON.
+    return json.dumps({"clouds": entries}, indent=2)
 
 
 def populate(secrets: Mapping[str, str]) -> None:

@@ -21,8 +21,7 @@ class Service:
     """One process of the cloud.
 
     `needs` are the services that must be up before it starts, `asks` those that its probe goes
-    through, having no port of its own: asking earlier would load Keystone with logins of a user
-    that it does not know yet.
+    through: asking earlier would load Keystone with logins of a user that it does not know yet.
     `prepare` are commands that run once, before the first start, and `populate` runs once when it
     answered for the first time; `patience` is how long a start may take and `grace` how long a
     stop, in seconds.

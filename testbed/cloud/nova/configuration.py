@@ -149,6 +149,8 @@ def _nova(layout: Layout, secrets: Mapping[str, str]) -> dict[str, Mapping[str, 
         "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 5},
         "oslo_concurrency": _locks(layout),
         "keystone_authtoken": token_check("nova", secrets),
+        # Neutron lets a user's token touch a server's port only where Nova's comes with it.
+        "service_user": {**_client("nova", secrets), "send_service_user_token": True},
         "placement": _client("placement", secrets),
         "neutron": _client("neutron", secrets),
     }

@@ -13,7 +13,6 @@ from testbed.cloud.nova import content
 from testbed.cloud.nova.configuration import driver_directory
 from testbed.cloud.probes import unix_socket
 from testbed.cloud.services import Service, uwsgi
-from testbed.isolated import BRIDGE
 
 _CATALOG = {
     "placement": ("placement", http_url("placement")),
@@ -142,6 +141,7 @@ def _nova_compute(layout: Layout, secrets: dict[str, str]) -> Service:
         environment=_environment(layout),
         needs=("libvirtd", "placement", "nova-conductor"),
         asks=("nova-scheduler", "neutron"),
+        prepare=(("/bin/mkdir", "-p", str(layout.data / "nova" / "instances")),),
         populate=lambda: content.populate(secrets),
         patience=120.0,
     )
@@ -157,7 +157,7 @@ def _libvirtd(layout: Layout) -> Service:
             *("/bin/sh", "-e", "-c", _libvirtd_script(layout)),
         ),
         unix_socket(layout.libvirt_socket),
-        environment={"BRIDGE": BRIDGE, "LIBVIRT_LOG_OUTPUTS": "3:stderr"},
+        environment={"LIBVIRT_LOG_OUTPUTS": "3:stderr"},
         grace=1.0,
     )
 
