@@ -9,7 +9,8 @@ setup() {
     export CALLS="$BATS_TEST_TMPDIR/calls" ENDPOINTS="$BATS_TEST_TMPDIR/endpoints"
     export STUBS="$BATS_TEST_DIRNAME/devstack-functions.bash"
     export PATH="$BATS_TEST_TMPDIR/bin:$PATH"
-    mkdir -p "$BATS_TEST_TMPDIR/bin"
+    mkdir -p "$BATS_TEST_TMPDIR/bin" "$DEST"
+    ln -s "$REPOSITORY" "$DEST/heat-config-zaqar"
     printf '[drivers]\ntransport = websocket\n' > "$ZAQAR_CONF"
     printf '[DEFAULT]\n' > "$HEAT_CONF"
     printf 'a1 http://10.0.0.1:9000\nb2 https://10.0.0.1:9000\nc3 ws://10.0.0.1:9000\n' > "$ENDPOINTS"
@@ -96,7 +97,6 @@ program() {
 }
 
 @test "an image is built by this checkout's elements once, and uploaded each time" {
-    mkdir -p "$DEST" && ln -s "$REPOSITORY" "$DEST/heat-config-zaqar"
     # A real virtual environment would ask the package index.
     # shellcheck disable=SC2016 # the program expands it
     program python3 'mkdir -p "$3/bin" && ln -sf "$(type -P pip)" "$3/bin/pip" &&
