@@ -7,6 +7,7 @@ fails the command; a listed one that passes is named, so that the list does not 
 import argparse
 import csv
 import io
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import isolated
+from testbed import image as images
+from testbed import isolated, tempest_image
 from testbed.cloud import Cloud, CloudError
 from testbed.cloud.configuration import Sections, ini
 from testbed.cloud.layout import REGION, load_secrets, write_private
@@ -82,36 +84,46 @@ def expected(path: Path, *, with_nova: bool) -> dict[str, str]:
 def main() -> int:
     """Run the tests; options that are not known here are `tempest run`'s."""
     parser = argparse.ArgumentParser(prog="python -m testbed.tempest", description=main.__doc__)
-    parser.add_argument("--nova", action="store_true", help="with Nova, for tests with servers")
+    parser.add_argument(
+        "--nova",
+        type=Path,
+        metavar="IMAGE",
+        help="with Nova, and what `python -m testbed.image --out` was given, for its servers",
+    )
     options, rest = parser.parse_known_args()
-    directory = _BUILD / ("cloud-on-bridge" if options.nova else "cloud")
-    cloud = Cloud(directory, venv=_BUILD / "cloud-venv", with_nova=options.nova)
+    with_nova = options.nova is not None
+    directory = _BUILD / ("cloud-on-bridge" if with_nova else "cloud")
+    cloud = Cloud(directory, venv=_BUILD / "cloud-venv", with_nova=with_nova)
     try:
         if not isolated.is_isolated():
             cloud.install(print)
             isolated.enter(
-                [sys.executable, "-m", "testbed.tempest", *sys.argv[1:]], bridge=options.nova
+                [sys.executable, "-m", "testbed.tempest", *sys.argv[1:]], bridge=with_nova
             )
+        image = images.load(options.nova.absolute()) if with_nova else None
         cloud.up(print)
         try:
-            return _run(cloud, options.nova, rest)
+            return _run(cloud, image, rest)
         finally:
             cloud.down()
-    except CloudError as error:
+    except (CloudError, images.ImageError) as error:
         print(f"tempest: {error}", file=sys.stderr)
         return 1
 
 
-def _run(cloud: Cloud, with_nova: bool, options: Sequence[str]) -> int:
+def _run(cloud: Cloud, image: images.Image | None, options: Sequence[str]) -> int:
     workspace = _BUILD / "tempest"
-    _prepare(workspace, _configuration(cloud, workspace, with_nova))
+    (workspace / "etc").mkdir(parents=True, exist_ok=True)
+    of_image = tempest_image.options(cloud, image, workspace) if image else {}
+    environment = tempest_image.environment(image, workspace) if image else {}
+    _prepare(workspace, _configuration(cloud, workspace, of_image))
     programs = Path(sys.executable).parent
     selection = [] if {"--regex", "-r"} & {*options} else ["--regex", _TESTS]
     if not (workspace / ".stestr").exists():
         subprocess.run([programs / "stestr", "init"], cwd=workspace, check=True)
     command = [programs / "tempest", "run", "--concurrency", "2", *selection, *options]
     # Its exit code says less than what is judged below.
-    subprocess.run(command, cwd=workspace, check=False)
+    subprocess.run(command, cwd=workspace, env={**os.environ, **environment}, check=False)
     last = subprocess.run(
         [programs / "stestr", "last", "--subunit"], cwd=workspace, capture_output=True, check=False
     )
@@ -121,7 +133,7 @@ def _run(cloud: Cloud, with_nova: bool, options: Sequence[str]) -> int:
         capture_output=True,
         check=True,
     )
-    verdict = judge(_results(table.stdout.decode()), expected(EXPECTED, with_nova=with_nova))
+    verdict = judge(_results(table.stdout.decode()), expected(EXPECTED, with_nova=bool(image)))
     print(_report(verdict))
     return 0 if verdict.good else 1
 
@@ -143,13 +155,12 @@ def _report(verdict: Verdict) -> str:
 
 def _prepare(workspace: Path, configuration: Sections) -> None:
     tests = Path(sys.prefix) / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
-    (workspace / "etc").mkdir(parents=True, exist_ok=True)
     write_private(workspace / "etc" / "tempest.conf", ini(configuration))
     stestr = {"test_path": tests / "tempest" / "test_discover", "top_dir": tests / "tempest"}
     (workspace / ".stestr.conf").write_text(ini({"DEFAULT": stestr}))
 
 
-def _configuration(cloud: Cloud, workspace: Path, with_nova: bool) -> Sections:
+def _configuration(cloud: Cloud, workspace: Path, of_image: Mapping[str, object]) -> Sections:
     secrets = load_secrets(cloud.layout)
     admin = {
         "admin_username": "admin",
@@ -172,7 +183,7 @@ def _configuration(cloud: Cloud, workspace: Path, with_nova: bool) -> Sections:
         "service_available": {
             **dict.fromkeys(there, True),
             **dict.fromkeys(absent, False),
-            **dict.fromkeys(nova, with_nova),
+            **dict.fromkeys(nova, bool(of_image)),
         },
         "heat_plugin": {
             **admin,
@@ -187,7 +198,8 @@ def _configuration(cloud: Cloud, workspace: Path, with_nova: bool) -> Sections:
             "region": REGION,
             "build_timeout": 900,
             "hidden_stack_tag": "data-processing-cluster",
-            "skip_scenario_tests": not with_nova,
+            "skip_scenario_tests": not of_image,
+            **of_image,
         },
         "messaging": {"catalog_type": "messaging"},
     }
