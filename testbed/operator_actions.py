@@ -107,11 +107,11 @@ class Trial:
 
     def created(self) -> None:
         """Wait until the stack is there, with the right outputs."""
-        self._check(self._settled("CREATE_COMPLETE"), "create")
+        self.check(self.settled("CREATE_COMPLETE"), "create")
 
     def deploy(self, who: str) -> None:
         """Update the deployments and wait for their outputs."""
-        self._check(self._updated(template(who, self.server)), who)
+        self.check(self.updated(template(who, self.server)), who)
 
     def delete(self) -> None:
         """Delete the stack."""
@@ -124,63 +124,13 @@ class Trial:
         ACTIONS[action](self)
         self.deploy(f"after-{action}")
 
-    def reboot(self, how: str) -> None:
-        """Reboot the server by Nova; `how` is SOFT or HARD."""
-        self.cloud.compute.reboot_server(self._server_id(), how)
-        self._server_is("ACTIVE")
-
-    def rebuild(self) -> None:
-        """Give the server a fresh disk of its image."""
-        image = self.cloud.image.find_image(self.name, ignore_missing=False)
-        self.cloud.compute.rebuild_server(self._server_id(), image=image.id)
-        self._server_is("ACTIVE")
-
-    def suspend_and_resume(self) -> None:
-        """Suspend the server by Nova, and resume it."""
-        self.cloud.compute.suspend_server(self._server_id())
-        self._server_is("SUSPENDED")
-        self.cloud.compute.resume_server(self._server_id())
-        self._server_is("ACTIVE")
-
-    def suspend_and_resume_stack(self) -> None:
-        """Suspend the stack by Heat, and resume it: a deployment runs at each."""
-        for begin, action in (
-            (self.heat.suspend_stack, "SUSPEND"),
-            (self.heat.resume_stack, "RESUME"),
-        ):
-            begin(self.name)
-            outputs = self._settled(f"{action}_COMPLETE").outputs
-            self._expect(action, outputs, {"cycle_deploy_stdout": f"{action}\n"})
-
-    def deploy_to_a_group(self) -> None:
-        """Boot a second server, and deploy to both."""
-        assert self.server is not None
-        outputs = self._updated(group_template("both", self.server)).outputs
-        stdouts = {"0": "hello both\n", "1": "hello both\n"}
-        self._expect("group", outputs, {f"{_GROUP}_deploy_stdouts": stdouts})
-
-    def deploy_a_farewell(self) -> None:
-        """Deploy what runs when it is deleted: the next update waits for it."""
-        self._check(self._updated(template("farewell", self.server, farewell=True)), "farewell")
-
-    def boot_a_snapshot(self) -> None:
-        """Boot a snapshot of the server as another stack's server, and deploy to it."""
-        assert self.server is not None
-        copied = f"{self.name}-copy"
-        self.cloud.compute.create_server_image(
-            self._server_id(), copied, wait=True, timeout=self.timeout
-        )
-        server = {**self.server, "image": copied}
-        other = Trial(self.cloud, self.heat, copied, server, self.timeout, self.say)
-        other.begin()
-        other.created()
-        other.delete()
-
-    def _updated(self, changed: Mapping[str, Any]) -> Stack:
+    def updated(self, changed: Mapping[str, Any]) -> Stack:
+        """Update the stack to a template, and wait until it is."""
         self.heat.update_stack(self.name, changed)
-        return self._settled("UPDATE_COMPLETE")
+        return self.settled("UPDATE_COMPLETE")
 
-    def _settled(self, status: str) -> Stack:
+    def settled(self, status: str) -> Stack:
+        """Wait until the stack has a status."""
         deadline = time.monotonic() + self.timeout
         while True:
             stack = self.heat.stack(self.name)
@@ -201,29 +151,32 @@ class Trial:
                 self.say(f"    {resource} {status}")
         self._seen = now
 
-    def _check(self, stack: Stack, who: str) -> None:
+    def check(self, stack: Stack, who: str) -> None:
+        """Raise TrialError where the outputs are not those of deployments that greet `who`."""
         expected = {
             "greet_deploy_stdout": f"hello {who}\n",
             "greet_number": "7",
             "greet_deploy_status_code": 0,
             "loud_deploy_stdout": "x" * 10000,
         }
-        self._expect(stack.status, stack.outputs, expected)
+        self.expect(stack.status, stack.outputs, expected)
         self.say(f"{stack.status}, all outputs are right")
 
-    def _expect(self, after: str, outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    def expect(self, after: str, outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+        """Raise TrialError where outputs are not as expected."""
         wrong = {key: outputs.get(key) for key in expected if outputs.get(key) != expected[key]}
         if wrong:
             raise TrialError(f"after {after} these outputs are wrong: {wrong}")
 
-    def _server_id(self) -> str:
+    def server_id(self) -> str:
+        """Return Nova's id of the server."""
         return self.heat.resource(self.name, SERVER).physical_id
 
-    def _server_is(self, status: str) -> None:
+    def server_is(self, status: str) -> None:
         """Wait until Nova has done what it was asked for and shows a status."""
         deadline = time.monotonic() + self.timeout
         while True:
-            server = self.cloud.compute.get_server(self._server_id())
+            server = self.cloud.compute.get_server(self.server_id())
             if server.status == status and server.task_state is None:
                 self.say(f"    Nova's server is {status}")
                 return
@@ -232,15 +185,74 @@ class Trial:
             time.sleep(_POLL_SECONDS)
 
 
+def reboot(trial: Trial, how: str) -> None:
+    """Reboot the server by Nova; `how` is SOFT or HARD."""
+    trial.cloud.compute.reboot_server(trial.server_id(), how)
+    trial.server_is("ACTIVE")
+
+
+def rebuild(trial: Trial) -> None:
+    """Give the server a fresh disk of its image."""
+    image = trial.cloud.image.find_image(trial.name, ignore_missing=False)
+    trial.cloud.compute.rebuild_server(trial.server_id(), image=image.id)
+    trial.server_is("ACTIVE")
+
+
+def suspend_and_resume(trial: Trial) -> None:
+    """Suspend the server by Nova, and resume it."""
+    trial.cloud.compute.suspend_server(trial.server_id())
+    trial.server_is("SUSPENDED")
+    trial.cloud.compute.resume_server(trial.server_id())
+    trial.server_is("ACTIVE")
+
+
+def suspend_and_resume_stack(trial: Trial) -> None:
+    """Suspend the stack by Heat, and resume it: a deployment runs at each."""
+    for begin, action in (
+        (trial.heat.suspend_stack, "SUSPEND"),
+        (trial.heat.resume_stack, "RESUME"),
+    ):
+        begin(trial.name)
+        outputs = trial.settled(f"{action}_COMPLETE").outputs
+        trial.expect(action, outputs, {"cycle_deploy_stdout": f"{action}\n"})
+
+
+def deploy_to_a_group(trial: Trial) -> None:
+    """Boot a second server, and deploy to both."""
+    assert trial.server is not None
+    outputs = trial.updated(group_template("both", trial.server)).outputs
+    stdouts = {"0": "hello both\n", "1": "hello both\n"}
+    trial.expect("group", outputs, {f"{_GROUP}_deploy_stdouts": stdouts})
+
+
+def deploy_a_farewell(trial: Trial) -> None:
+    """Deploy what runs when it is deleted: the next update waits for it."""
+    trial.check(trial.updated(template("farewell", trial.server, farewell=True)), "farewell")
+
+
+def boot_a_snapshot(trial: Trial) -> None:
+    """Boot a snapshot of the server as another stack's server, and deploy to it."""
+    assert trial.server is not None
+    copied = f"{trial.name}-copy"
+    trial.cloud.compute.create_server_image(
+        trial.server_id(), copied, wait=True, timeout=trial.timeout
+    )
+    server = {**trial.server, "image": copied}
+    other = Trial(trial.cloud, trial.heat, copied, server, trial.timeout, trial.say)
+    other.begin()
+    other.created()
+    other.delete()
+
+
 ACTIONS: Mapping[str, Callable[[Trial], None]] = {
-    "soft-reboot": lambda trial: trial.reboot("SOFT"),
-    "hard-reboot": lambda trial: trial.reboot("HARD"),
-    "suspend": Trial.suspend_and_resume,
-    "stack-suspend": Trial.suspend_and_resume_stack,
-    "rebuild": Trial.rebuild,
-    "farewell": Trial.deploy_a_farewell,
-    "group": Trial.deploy_to_a_group,
-    "snapshot": Trial.boot_a_snapshot,
+    "soft-reboot": lambda trial: reboot(trial, "SOFT"),
+    "hard-reboot": lambda trial: reboot(trial, "HARD"),
+    "suspend": suspend_and_resume,
+    "stack-suspend": suspend_and_resume_stack,
+    "rebuild": rebuild,
+    "farewell": deploy_a_farewell,
+    "group": deploy_to_a_group,
+    "snapshot": boot_a_snapshot,
 }
 NOT_BY_DEFAULT = {
     "snapshot": "fails: the copy of a guest's disk takes itself for that guest",

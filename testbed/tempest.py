@@ -117,18 +117,18 @@ def _run(cloud: Cloud, image: images.Image | None, options: Sequence[str]) -> in
     of_image = tempest_image.options(cloud, image, workspace) if image else {}
     environment = tempest_image.environment(image, workspace) if image else {}
     _prepare(workspace, _configuration(cloud, workspace, of_image))
-    programs = Path(sys.executable).parent
+    programs = str(Path(sys.executable).parent)
     selection = [] if {"--regex", "-r"} & {*options} else ["--regex", _TESTS]
     if not (workspace / ".stestr").exists():
-        subprocess.run([programs / "stestr", "init"], cwd=workspace, check=True)
-    command = [programs / "tempest", "run", "--concurrency", "2", *selection, *options]
+        subprocess.run([f"{programs}/stestr", "init"], cwd=workspace, check=True)
+    command = [f"{programs}/tempest", "run", "--concurrency", "2", *selection, *options]
     # Its exit code says less than what is judged below.
     subprocess.run(command, cwd=workspace, env={**os.environ, **environment}, check=False)
     last = subprocess.run(
-        [programs / "stestr", "last", "--subunit"], cwd=workspace, capture_output=True, check=False
+        [f"{programs}/stestr", "last", "--subunit"], cwd=workspace, capture_output=True, check=False
     )
     table = subprocess.run(
-        [programs / "subunit2csv", "--no-passthrough"],
+        [f"{programs}/subunit2csv", "--no-passthrough"],
         input=last.stdout,
         capture_output=True,
         check=True,

@@ -70,8 +70,9 @@ def environment(image: images.Image, workspace: Path) -> Mapping[str, str]:
     shared = workspace / "tmp"
     for place in (shared, root / shared.relative_to("/")):
         place.mkdir(parents=True, exist_ok=True)
-    for source, place in (("/proc", "proc"), ("/dev", "dev"), (shared, shared.relative_to("/"))):
-        subprocess.run(["mount", "--rbind", source, root / place], check=True)
+    for mounted in (Path("/proc"), Path("/dev"), shared):
+        inside = root / mounted.relative_to("/")
+        subprocess.run(["mount", "--rbind", mounted, inside], check=True)
     programs = workspace / "bin"
     programs.mkdir(exist_ok=True)
     for name in _PROGRAMS:
@@ -96,4 +97,5 @@ def _uploaded(admin: Connection, name: str, file: Path, disk_format: str) -> str
         visibility="public",
         wait=True,
     )
+    assert made
     return str(made.id)

@@ -34,6 +34,7 @@ def server(cloud_with_nova: Cloud, demo: Connection, hollow_image: Path) -> Iter
     image = demo.create_image(
         "hollow", filename=f"{hollow_image}.qcow2", disk_format="qcow2", wait=True
     )
+    assert image
     server = demo.create_server("hollow", image=image, flavor="m1.tiny", network=NETWORK, wait=True)
     yield server
     demo.delete_server(server.id, wait=True)
