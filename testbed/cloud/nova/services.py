@@ -178,7 +178,8 @@ def _libvirtd_script(layout: Layout) -> str:
         ("mkdir", "-p", str(etc / "hooks"), *map(str, directories), *directories.values()),
         ("ln", "-sfn", str(_LIBVIRT_HOOK), str(etc / "hooks" / "qemu")),
         *(("mount", "--bind", str(own), place) for own, place in directories.items()),
-        ("/usr/sbin/libvirtd",),
+        # Its own default is one file for the whole machine.
+        ("/usr/sbin/libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid"),
         # Not the last command, or the shell would become it.
         ("exit",),
     ]
