@@ -124,18 +124,17 @@ def _run(cloud: Cloud, image: images.Image | None, options: Sequence[str]) -> in
     command = [f"{programs}/tempest", "run", "--concurrency", "2", *selection, *options]
     # Its exit code says less than what is judged below.
     subprocess.run(command, cwd=workspace, env={**os.environ, **environment}, check=False)
-    last = subprocess.run(
-        [f"{programs}/stestr", "last", "--subunit"], cwd=workspace, capture_output=True, check=False
-    )
-    table = subprocess.run(
-        [f"{programs}/subunit2csv", "--no-passthrough"],
-        input=last.stdout,
-        capture_output=True,
-        check=True,
-    )
-    verdict = judge(_results(table.stdout.decode()), expected(EXPECTED, with_nova=bool(image)))
+    last = _output([f"{programs}/stestr", "last", "--subunit"], workspace, b"")
+    table = _output([f"{programs}/subunit2csv", "--no-passthrough"], workspace, last)
+    verdict = judge(_results(table.decode()), expected(EXPECTED, with_nova=bool(image)))
     print(_report(verdict))
     return 0 if verdict.good else 1
+
+
+def _output(command: Sequence[str], directory: Path, read: bytes) -> bytes:
+    # Their exit codes say that a test failed.
+    done = subprocess.run(command, cwd=directory, input=read, stdout=subprocess.PIPE, check=False)
+    return done.stdout
 
 
 def _results(table: str) -> dict[str, str]:
