@@ -47,8 +47,8 @@ class AcceptanceError(Exception):
     """What the cloud lacks, or showed instead of what it should."""
 
 
-class _SignalledError(Exception):
-    """A signal asked for the end."""
+class _SignalledError(BaseException):
+    """A signal asked for the end; no library may take it for an error of its own."""
 
 
 _EXPECTED = (

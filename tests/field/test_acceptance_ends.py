@@ -12,7 +12,7 @@ from openstack.connection import Connection
 from testbed.isolated import has_bridge
 from tests.field.conftest import Start
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 400.0
 
 
 def names_in(cloud: Connection) -> list[str]:
@@ -40,13 +40,22 @@ def begin(acceptance: Start, image: Path, demo: Connection) -> "subprocess.Popen
     return process
 
 
+def end_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Wait until the command has ended; return what it printed."""
+    try:
+        return process.communicate(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"it does not end: {process.communicate()}") from None
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_has_everything_deleted(
     number: signal.Signals, acceptance: Start, hollow_image: Path, demo: Connection
 ) -> None:
     process = begin(acceptance, hollow_image, demo)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    _, errors = end_of(process)
     assert process.returncode == 1
     assert errors == f"acceptance: ended by {number.name}\n"
     assert names_in(demo) == []
@@ -57,12 +66,12 @@ def test_the_command_that_is_printed_first_removes_what_sigkill_leaves(
 ) -> None:
     process = begin(acceptance, hollow_image, demo)
     process.kill()
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = end_of(process)
     assert names_in(demo) != []
     command, name = output.splitlines()[0].rsplit(maxsplit=1)
     assert command.endswith("python -m testbed.acceptance --cloud demo --remove")
     removal = acceptance("--remove", name)
-    _, errors = removal.communicate(timeout=PATIENCE_SECONDS)
+    _, errors = end_of(removal)
     assert removal.returncode == 0, errors
     assert names_in(demo) == []
 
@@ -77,10 +86,10 @@ def test_a_second_signal_while_it_deletes_prints_the_command_that_does_the_rest(
         if "deleting stack" in line:
             break
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    _, errors = end_of(process)
     assert process.returncode == 1
     told = errors.splitlines()[0]
     assert told.startswith("acceptance: not all is deleted; this does it: python -m testbed.acc")
     removal = acceptance("--remove", told.split()[-1])
-    removal.communicate(timeout=PATIENCE_SECONDS)
+    end_of(removal)
     assert names_in(demo) == []
