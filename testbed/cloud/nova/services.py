@@ -20,13 +20,15 @@ _CATALOG = {
     "neutron": ("network", http_url("neutron")),
     "nova": ("compute", f"{http_url('nova-api')}/v2.1"),
 }
+# Nine services that read much Python, on the machine whose guests are emulated.
+_PATIENCE_SECONDS = 180.0
 _LIBVIRT_HOOK = Path(__file__).with_name("libvirt-hook")
 
 
 def services(layout: Layout, secrets: dict[str, str]) -> dict[str, Service]:
     """Return every process by name, each after those that it needs or asks."""
     return {
-        service.name: service
+        service.name: replace(service, patience=_PATIENCE_SECONDS)
         for service in (
             _placement(layout, secrets),
             _glance(layout),
@@ -143,7 +145,6 @@ def _nova_compute(layout: Layout, secrets: dict[str, str]) -> Service:
         asks=("nova-scheduler", "neutron"),
         prepare=(("/bin/mkdir", "-p", str(layout.data / "nova" / "instances")),),
         populate=lambda: content.populate(secrets),
-        patience=120.0,
     )
 
 
