@@ -42,8 +42,8 @@ def test_a_resource_may_be_called_what_no_path_of_a_url_may_hold(start: Start, h
     scripts = {name: script("echo out", signal_transport="HEAT_SIGNAL") for name in names}
     guest = start("odd-names", scripts)
     guest.collect()
-    guest.apply()
-    assert set(guest.states().values()) == {"delivered"}
+    said = guest.apply().stderr
+    assert set(guest.states().values()) == {"delivered"}, said
     stack = heat.wait_for("odd-names", ["CREATE_COMPLETE"], 180)
     assert {stack.outputs[f"{name}_deploy_stdout"] for name in names} == {"out\n"}
 

@@ -150,10 +150,10 @@ MUTATIONS = [
         "a_token_file_that_makes_no_sense_is_as_good_as_none",
     ),
     Mutation(
-        "the proxy of the environment is used",
+        "the proxy of the settings is not used",
         "wire/session.py",
-        "self.trust_env = False",
-        "self.trust_env = True",
+        '        named["proxies"] = {"http": proxy, "https": proxy}\n',
+        "",
         "a_proxy_of_the_settings_is_used_and_one_of_the_environment_is_not",
         "unit/wire/test_presigned.py",
     ),

@@ -48,7 +48,7 @@ def test_huge_outputs_are_cut_after_the_streams() -> None:
 def test_only_the_output_that_does_not_fit_goes() -> None:
     body = {
         "huge": [number * 1000 for number in range(60_000)],
-        "list": [1, 2, 3],
+        "list": list(range(100)),
         "text": "kept",
         "number": 7,
         STDOUT: "said\n" * 1000,
