@@ -4,6 +4,7 @@ Invariant: a run's whole effect is on disk and in the cloud; two guests share no
 """
 
 import json
+import locale
 import logging
 import os
 import shlex
@@ -123,6 +124,8 @@ class Guest:
         self.state = directory / "state"
         self.troubles: list[str] = []
         self.clock = Clock()
+        # As in a terminal, not as the unit sets it.
+        self.in_terminal = True
         # Where a disk fault is on, 55-heat-config says so by its exit code.
         self.may_fail = False
         self.runs_file = directory / "runs"
@@ -325,6 +328,8 @@ class Guest:
             if self._token_path.exists():
                 # What os-collect-config caches itself needs an endpoint that few clouds have.
                 keystone.Keystone.client = self._access_info()
+            if not self.in_terminal:
+                locale.setlocale(locale.LC_ALL, "C")
             self.clock.install()
             self._journal.install()
             Steps(armed, self._mark(os.getpid())).install()

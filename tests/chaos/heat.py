@@ -55,6 +55,11 @@ class Resource:
     exists: bool = True
     updated: int = 0
 
+    @property
+    def signals(self) -> int | None:
+        """How many signals Heat gets for each config; None where none can reach it."""
+        return 0 if self.transport == "NO_SIGNAL" else self.hostile.signals
+
 
 @dataclass
 class Signal:
@@ -215,7 +220,7 @@ class PlayedHeat:
             return [
                 item.name
                 for item in self.resources.values()
-                if item.in_progress and item.hostile.signals is not None
+                if item.in_progress and item.signals is not None
             ]
 
     def newest(self) -> str:
@@ -268,10 +273,7 @@ class PlayedHeat:
                     self.troubles.append(f"double: a signal of {about} is left for {item.name}")
         configs = {item.name: item.configs for item in self.resources.values()}
         wanted = {
-            item.configs[-1]: (
-                item.hostile.runs,
-                0 if item.transport == "NO_SIGNAL" else item.hostile.signals,
-            )
+            item.configs[-1]: (item.hostile.runs, item.signals)
             for item in self.resources.values()
             if item.exists
         }

@@ -103,7 +103,9 @@ NEIGHBOURS = {
         _ungrouped, transport="NO_SIGNAL", runs=False, signals=0
     ),
     "transport that is unknown": Hostile(
-        _with_input("deploy_signal_transport", "PIGEON_SIGNAL"), signals=None
+        _with_input("deploy_signal_transport", "PIGEON_SIGNAL"),
+        transport="HEAT_SIGNAL",
+        signals=None,
     ),
     "queue without a name": Hostile(
         _with_input("deploy_queue_id", ""), transport="ZAQAR_SIGNAL", signals=None

@@ -29,6 +29,7 @@ KNOWN: dict[str, str] = {
     "entries that are none, by another source": "A4",
     "refusal by Heat": "B3",
     "login page before Heat": "D4",
+    "locale of a terminal": "A7",
     "update without a queue": "B4",
     "second_os_collect_config": "B5",
     "closed_terminal": "C5",

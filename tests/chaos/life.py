@@ -64,6 +64,7 @@ class Life:
         local.mkdir(parents=True)
         section = around.call("begin", seed, self.source, str(local))
         self.guest = Guest(directory, section, around.token)
+        self.guest.in_terminal = "locale of a terminal" not in left_out
         self.guest.collect_from(self.source, around.call("configuration"))
         self.guest.set_hook(_HOOK)
         self._armed = ""
