@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from os_apply_config import apply_config, config_exception
+from os_apply_config import apply_config, config_exception  # type: ignore[import-untyped]
 from os_collect_config import collect as os_collect_config
 from oslo_config import cfg
 

@@ -41,7 +41,7 @@ def _deep(levels: int) -> Any:
 _HALF = b'{"answer": "\\ud800"}'
 _LARGE = b'{"answer": 1180591620717411303424}'
 _NO_NUMBER = b'{"answer": NaN, "more": [Infinity, -Infinity, -0.0, 1e400]}'
-_STRUCTURED = {"group": "os-apply-config", "config": {"a": 1}}
+_STRUCTURED: dict[str, Any] = {"group": "os-apply-config", "config": {"a": 1}}
 
 EXAMPLES: dict[str, Case] = {
     "nothing is wrong": _beside_a_neighbour(),
