@@ -175,7 +175,8 @@ class Guest:
             raise BrokenError(f"signals: {told} count as delivered, arrived have {places}")
 
     def _judge_one(self, document: dict[str, Any], state: str, record: dict[str, Any]) -> None:
-        said = self._log.about(document["id"])
+        # What another deployment said may be why this one waits.
+        said = self._log.about(document["id"]) or self._log.tail()
         if not state:
             raise BrokenError(f"no record of {document['id'][:40]!r}: {said}")
         if STATUS_CODE not in record["body"]:
