@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from os_apply_config import apply_config, config_exception
+from os_apply_config import apply_config, config_exception  # type: ignore[import-untyped]
 from os_collect_config import collect as os_collect_config
 from oslo_config import cfg
 
@@ -175,7 +175,8 @@ class Guest:
             raise BrokenError(f"signals: {told} count as delivered, arrived have {places}")
 
     def _judge_one(self, document: dict[str, Any], state: str, record: dict[str, Any]) -> None:
-        said = self._log.about(document["id"])
+        # What another deployment said may be why this one waits.
+        said = self._log.about(document["id"]) or self._log.tail()
         if not state:
             raise BrokenError(f"no record of {document['id'][:40]!r}: {said}")
         if STATUS_CODE not in record["body"]:

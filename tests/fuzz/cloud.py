@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, unquote, urlsplit
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import requests
 import urllib3.exceptions
 

@@ -92,7 +92,7 @@ class Maker:
         """A text that somebody stumbled over, or any."""
         number = self.next()
         if number == 255 and self.next() < 16:
-            return self.one_of(_HUGE)
+            return str(self.one_of(_HUGE))
         if number < 2 * len(TEXTS):
             return TEXTS[number // 2]
         return "".join(chr(self.next() * 16 + self.next()) for _ in range(number % 9))

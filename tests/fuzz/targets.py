@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from os_apply_config.apply_config import render_moustache
+from os_apply_config.apply_config import render_moustache  # type: ignore[import-untyped]
 
 from heat_config_zaqar import settings, signal_body
 from heat_config_zaqar.collect.batch import next_snapshot
