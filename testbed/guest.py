@@ -2,8 +2,9 @@
 
 Invariant: a guest runs only where its packets cannot leave, on a copy of the image that is thrown
 away, and ends with the object's context. The metadata that a cloud would hand over is written
-into the copy before it boots, as an operator of OS::Heat::DeployedServer does, or comes on a
-config drive, as Nova's does.
+into a container's copy before it boots, as an operator of OS::Heat::DeployedServer does, or comes
+on a config drive, as Nova's does. In a virtual machine's disk nothing is changed: what it needs of
+the test bed comes on the config drive as well.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from testbed.cloud.layout import PORTS
+from testbed.image import Image
 from testbed.isolated import require_isolation
 
 METADATA_FILE = "var/lib/heat-cfntools/cfn-init-data"
@@ -25,8 +27,9 @@ _NSPAWN = (
     *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"),
     *("--machine=guest", "--resolv-conf=off", "--link-journal=no"),
 )
+MAC = "52:54:00:12:34:56"  # of a virtual machine's interface
 _REBOOT_CODE = 133  # of systemd-nspawn with --keep-unit, for whoever keeps the unit
-_QEMU_HOST = "10.0.2.2"  # where QEMU's user networking shows the host's loopback
+QEMU_HOST = "10.0.2.2"  # where QEMU's user networking shows the host's loopback
 _FORWARDED = ("keystone", "zaqar", "zaqar-websocket", "heat-api", "heat-api-cfn")
 
 
@@ -102,10 +105,9 @@ class Container:
         subprocess.run(
             ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True
         )
-        for unit in ("iscsid.service", "systemd-networkd-wait-online.service"):
-            mask = self.root / "etc/systemd/system" / unit
-            mask.unlink(missing_ok=True)
-            mask.symlink_to("/dev/null")
+        mask = self.root / "etc/systemd/system/iscsid.service"  # takes hardware
+        mask.unlink(missing_ok=True)
+        mask.symlink_to("/dev/null")
         if metadata is not None:
             hand_over(self.root, metadata)
 
@@ -206,30 +208,34 @@ def container(root: Path, directory: Path, metadata: dict[str, Any] | None) -> I
 
 @contextlib.contextmanager
 def virtual_machine(
-    disk: Path, kernel: Path, initrd: Path, directory: Path, config_drive: Path
+    image: Image, directory: Path, config_drive: Path | None = None, network: str = "user,id=n"
 ) -> Iterator[Console]:
-    """Boot the image's own kernel in QEMU for the length of the context.
+    """Boot the image in QEMU for the length of the context, with nothing changed in it.
 
-    :param disk: the image as one file system, qcow2.
+    A whole disk starts by its own boot loader; one file system by its own kernel.
+
     :param config_drive: a raw disk, from which cloud-init takes the metadata.
-    :raises GuestError: the disk cannot be prepared.
+    :param network: QEMU's `-netdev`, of id n.
     """
     require_isolation()
     directory.mkdir(parents=True)
-    raw = directory / "disk.raw"
-    subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
-    with _mounted(raw, directory / "mnt") as root:
-        _write_network(root)
     command = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-m", "1024"]
-    command += ["-smp", "2", "-kernel", str(kernel), "-initrd", str(initrd)]
-    command += ["-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0", "-serial", "stdio"]
-    command += ["-drive", f"file={raw},format=raw,if=virtio,cache=unsafe"]
-    command += ["-drive", f"file={config_drive},format=raw,if=virtio,readonly=on"]
-    command += ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"]
+    command += ["-smp", "2", "-serial", "stdio", "-netdev", network]
+    command += ["-device", f"virtio-net-pci,netdev=n,mac={MAC}"]
+    command += ["-drive", f"file={image.qcow2},format=qcow2,if=virtio,cache=unsafe,snapshot=on"]
+    if config_drive is not None:
+        command += ["-drive", f"file={config_drive},format=raw,if=virtio,readonly=on"]
+    if not image.partitioned:
+        command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+        command += ["-append", "root=/dev/vda ro console=ttyS0"]
     # Without KVM: a KVM that is there may still not run a stock kernel; TCG always does.
     command += ["-accel", "tcg,thread=multi", "-cpu", "max"]
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        env={**os.environ, "TMPDIR": str(directory)},  # of the snapshot
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert process.stdout is not None
     try:
@@ -237,46 +243,22 @@ def virtual_machine(
     finally:
         process.kill()
         process.wait()
-        raw.unlink()
 
 
-@contextlib.contextmanager
-def _mounted(raw: Path, where: Path) -> Iterator[Path]:
-    where.mkdir()
-    subprocess.run(["mount", "-o", "loop", str(raw), str(where)], check=True)
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", str(where)], check=True)
-
-
-def _write_network(root: Path) -> None:
-    """Give the guest an address, and the cloud's ports on its own loopback.
+def forwards() -> str:
+    """Return a cloud-boothook that shows the cloud's ports on the virtual machine's loopback.
 
     The test cloud's catalog says 127.0.0.1; in QEMU that is the guest itself.
     """
-    network = root / "etc/systemd/network"
-    network.mkdir(parents=True, exist_ok=True)
-    (network / "10-eth0.network").write_text(
-        "[Match]\nName=eth0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n"
-    )
-    units = root / "etc/systemd/system"
-    for folder in ("sockets.target.wants", "multi-user.target.wants"):
-        (units / folder).mkdir(parents=True, exist_ok=True)
-    networkd = units / "multi-user.target.wants/systemd-networkd.service"
-    if not networkd.is_symlink():
-        networkd.symlink_to("/lib/systemd/system/systemd-networkd.service")
+    lines = ["#cloud-boothook", "#!/bin/sh"]
     for service in _FORWARDED:
         port = PORTS[service]
-        (units / f"cloud-{service}.socket").write_text(
-            f"[Socket]\nListenStream=127.0.0.1:{port}\n[Install]\nWantedBy=sockets.target\n"
-        )
-        (units / f"cloud-{service}.service").write_text(
-            f"[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd {_QEMU_HOST}:{port}\n"
-        )
-        (units / f"sockets.target.wants/cloud-{service}.socket").symlink_to(
-            f"/etc/systemd/system/cloud-{service}.socket"
-        )
+        # The boot waits for this hook: it must not wait for the boot.
+        socket = "--socket-property=DefaultDependencies=no"
+        socket += f" --socket-property=ListenStream=127.0.0.1:{port}"
+        proxy = f"/lib/systemd/systemd-socket-proxyd {QEMU_HOST}:{port}"
+        lines.append(f"systemd-run --unit=cloud-{service} {socket} {proxy}")
+    return "\n".join(lines) + "\n"
 
 
 def wait_for(

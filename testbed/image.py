@@ -1,7 +1,10 @@
-"""Build a guest image with disk-image-create, for the demo and the functional tests.
+"""Build a guest image by README's own commands, for the demo and the functional tests.
 
-The image is a whole disk with a boot loader where this machine can partition one, which takes the
-device mapper; elsewhere it is one file system, with the kernel and initrd beside it for QEMU.
+Invariant: the commands of README's section "Use it in a pipeline" are run as they stand there, in a
+copy of this tree; another distribution, release or list of elements takes the place of the words
+that it names. The image is a whole disk with a boot loader where this machine can partition one,
+by its device mapper or by `testbed.kpartx`; elsewhere it is one file system. Beside it lie its
+files as a tar, and kernel and initrd for QEMU.
 """
 
 import argparse
@@ -13,14 +16,20 @@ import re
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from testbed import kpartx
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+SECTION = "## Use it in a pipeline"
 DEVICE_MAPPER = Path("/dev/mapper/control")
 APT_SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 KEYRINGS = Path("/usr/share/keyrings")  # where debootstrap looks
@@ -33,9 +42,9 @@ TOOLS = {
 }
 TOOLS_TO_PARTITION = {"kpartx": "kpartx", "sgdisk": "gdisk"}
 
-# As most clouds have it: cloud-init brings the first metadata.
-FUNCTIONAL_ELEMENTS = ("cloud-init", "cloud-init-datasources", "heat-config-zaqar")
-FUNCTIONAL_ENVIRONMENT = {"DIB_CLOUD_INIT_DATASOURCES": "ConfigDrive"}
+README_ELEMENTS = ("cloud-init", "heat-config-zaqar")
+README_RELEASE = "bookworm"
+README_PATH = "$(heat-config-zaqar-elements)"
 
 PHASE = re.compile(r"dib-run-parts Running \S*?/([a-z-]+)\.d/(\S+)")
 NO_NETWORK = re.compile(
@@ -99,10 +108,9 @@ def build(
     out: Path,
     *,
     distribution: str = "debian",
-    release: str = "bookworm",
+    release: str = README_RELEASE,
     partitioned: bool | None = None,
-    types: Sequence[str] = ("qcow2", "tar"),
-    elements: Sequence[str] = ("heat-config-zaqar",),
+    elements: Sequence[str] = README_ELEMENTS,
     extra_elements_path: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = print,
@@ -115,41 +123,66 @@ def build(
     """
     started = time.monotonic()
     known = _distribution(distribution, release)
-    whole_disk, reason = _partitioning(partitioned)
+    whole_disk, stand_in, reason = _partitioning(partitioned)
     if not whole_disk:
         progress(f"one file system, with kernel and initrd beside it: {reason}")
     _require_tools(whole_disk)
     if not known.keyring.exists():
         progress(f"the archive's signatures are not checked: there is no {known.keyring}")
-    elements_path = [REPOSITORY / "elements", *extra_elements_path]
     variables = {
         **known.environment,
-        "DIB_RELEASE": release,
         **_security_mirror(distribution),
         **_debootstrap_script(release),
         **(environment or {}),
-        "ELEMENTS_PATH": ":".join(map(str, elements_path)),
     }
-    arguments = ["-t", ",".join(types), "--no-tmpfs", "-o", str(out)]
-    arguments += [known.element, *(["vm"] if whole_disk else []), *elements]
+    named = [known.element, *(["vm"] if whole_disk else []), *elements]
+    commands = _commands(named, release, extra_elements_path)
+    shell = ["bash", "-euc", commands]
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_name(f"{out.name}.log")
-    for kind in types:
-        out.with_name(f"{out.name}.{kind}").unlink(missing_ok=True)  # it would be renamed and kept
-    _run([str(_disk_image_create()), *arguments], variables, log, progress)
-    image = Image(
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        source = _copy_of_this_tree(Path(scratch))
+        _run(kpartx.in_place(shell) if stand_in else shell, source, variables, log, progress)
+        _take(source / "guest", out)
+    tar = _archive(out, whole_disk)
+    kernel, initrd = _boot_files(tar, out)
+    return Image(
         log=log,
-        command_line=_command_line(variables, arguments),
+        command_line=_command_line(variables, commands),
         partitioned=whole_disk,
         reason=reason,
         seconds=time.monotonic() - started,
-        qcow2=_product(out, "qcow2", types),
-        tar=_product(out, "tar", types),
+        qcow2=out.with_name(f"{out.name}.qcow2"),
+        tar=tar,
+        kernel=kernel,
+        initrd=initrd,
     )
-    if image.tar is None:
-        return image
-    kernel, initrd = _boot_files(image.tar, out)
-    return dataclasses.replace(image, kernel=kernel, initrd=initrd)
+
+
+def pipeline() -> list[str]:
+    """Return the blocks of commands in README's section, without their indentation."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = readme.split(f"\n{SECTION}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def _commands(named: Sequence[str], release: str, extra_elements_path: Sequence[Path]) -> str:
+    (commands,) = (block for block in pipeline() if "disk-image-create" in block)
+    for readmes, ours in (
+        (" ".join(["debian-minimal", "vm", *README_ELEMENTS]), " ".join(named)),
+        (README_RELEASE, release),
+        (README_PATH, ":".join([README_PATH, *map(str, extra_elements_path)])),
+    ):
+        assert readmes in commands, f"README's commands lack {readmes}"
+        commands = commands.replace(readmes, ours)
+    return commands
+
+
+def _copy_of_this_tree(scratch: Path) -> Path:
+    """Return what a checkout of this tree would be, to build in it and leave nothing here."""
+    made_here = shutil.ignore_patterns("build", "dist", ".*", "__pycache__", "*.egg-info")
+    return shutil.copytree(REPOSITORY, scratch / "source", ignore=made_here)
 
 
 def _distribution(name: str, release: str) -> Distribution:
@@ -163,16 +196,21 @@ def _distribution(name: str, release: str) -> Distribution:
     return known
 
 
-def _partitioning(wanted: bool | None) -> tuple[bool, str]:
+def _partitioning(wanted: bool | None) -> tuple[bool, bool, str]:
+    """Return whether to make a whole disk, whether the stand-in for kpartx has to, and why."""
+    if wanted is False:
+        return False, False, "asked for"
     try:
         DEVICE_MAPPER.open("rb").close()
     except OSError as error:
         missing = f"{DEVICE_MAPPER}: {error.strerror}"
     else:
-        return wanted is not False, "asked for" if wanted is False else "the device mapper works"
+        return True, False, "the device mapper works"
+    if kpartx.LOOP_CONTROL.exists() and shutil.which("partx"):
+        return True, True, f"loop devices have partitions, without a device mapper ({missing})"
     if wanted:
-        raise ImageError(f"a partitioned image takes the device mapper here: {missing}")
-    return False, f"no device mapper to partition a disk with ({missing})"
+        raise ImageError(f"a partitioned image takes a device mapper or loop devices: {missing}")
+    return False, False, f"nothing here partitions a disk ({missing}; no loop devices)"
 
 
 def _require_tools(whole_disk: bool) -> None:
@@ -181,18 +219,8 @@ def _require_tools(whole_disk: bool) -> None:
     missing = [package for tool, package in wanted.items() if shutil.which(tool, path=path) is None]
     if missing:
         raise ImageError(f"tools of the build host are missing: install {' '.join(missing)}")
-    _disk_image_create()
     if not (REPOSITORY / "hooks" / "pyproject.toml").is_file():
         raise ImageError(f"{REPOSITORY / 'hooks'} is missing: the elements need it beside them")
-
-
-def _disk_image_create() -> Path:
-    program = Path(sys.executable).parent / "disk-image-create"
-    if not program.exists():
-        raise ImageError(
-            f"disk-image-create is missing: {sys.executable} -m pip install diskimage-builder"
-        )
-    return program
 
 
 def _security_mirror(distribution: str) -> dict[str, str]:
@@ -230,29 +258,26 @@ def _apt_sources() -> Iterator[str]:
                 yield path.read_text(encoding="utf-8", errors="replace")
 
 
-def _command_line(variables: Mapping[str, str], arguments: Sequence[str]) -> str:
-    relative = {**variables, "ELEMENTS_PATH": _from_top(variables["ELEMENTS_PATH"])}
-    words = [f"{name}={shlex.quote(value)}" for name, value in sorted(relative.items())]
-    return " ".join([*words, "disk-image-create", *map(shlex.quote, arguments)])
-
-
-def _from_top(elements_path: str) -> str:
-    return elements_path.replace(f"{REPOSITORY}/", "")
+def _command_line(variables: Mapping[str, str], commands: str) -> str:
+    words = [f"{name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
+    return f"export {' '.join(words)}\n{commands}" if words else commands
 
 
 def _run(
     command: Sequence[str],
+    source: Path,
     variables: Mapping[str, str],
     log: Path,
     progress: Callable[[str], None],
 ) -> None:
-    """Run disk-image-create with its output in `log`, and say where it is."""
-    path = f"{Path(command[0]).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    """Run README's commands in `source` with their output in `log`, and say where it is."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     with (
         log.open("w", encoding="utf-8") as sink,
         subprocess.Popen(
             command,
-            env={**os.environ, "PATH": path, **variables},
+            cwd=source,
+            env={**os.environ, "PATH": path, "DIB_NO_TMPFS": "1", **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -270,7 +295,7 @@ def _run(
             process.wait()
             raise
     if status:
-        raise ImageError(f"{_failure(log)} (disk-image-create ended with {status}; log: {log})")
+        raise ImageError(f"{_failure(log)} (the build ended with {status}; log: {log})")
 
 
 def _follow(
@@ -304,8 +329,39 @@ def _without_stamp(line: str) -> str:
     return re.sub(r"^[\d-]+ [\d:.]+ \| (> )?", "", line).strip()
 
 
-def _product(out: Path, kind: str, types: Sequence[str]) -> Path | None:
-    return out.with_name(f"{out.name}.{kind}") if kind in types else None
+def _take(built: Path, out: Path) -> None:
+    """Move the image, and the directory of its manifests, to where they were asked for."""
+    manifests = out.with_name(f"{out.name}.d")
+    shutil.rmtree(manifests, ignore_errors=True)
+    built.with_name(f"{built.name}.d").rename(manifests)
+    built.with_name(f"{built.name}.qcow2").replace(out.with_name(f"{out.name}.qcow2"))
+
+
+def _archive(out: Path, whole_disk: bool) -> Path:
+    """Write the image's files as a tar beside it; return that."""
+    root = [] if os.geteuid() == 0 else ["sudo"]
+    archive = out.with_name(f"{out.name}.tar")
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch, archive.open("wb") as sink:
+        disk, mounted = Path(scratch, "disk"), Path(scratch, "mounted")
+        mounted.mkdir()
+        qcow2 = str(out.with_name(f"{out.name}.qcow2"))
+        subprocess.run(["qemu-img", "convert", "-O", "raw", qcow2, str(disk)], check=True)
+        options = f"ro,loop,offset={_root_offset(disk) if whole_disk else 0}"
+        subprocess.run([*root, "mount", "-o", options, str(disk), str(mounted)], check=True)
+        try:
+            files = ["tar", "--create", "--numeric-owner", "--xattrs", "-C", str(mounted), "."]
+            subprocess.run([*root, *files], check=True, stdout=sink)
+        finally:
+            subprocess.run([*root, "umount", str(mounted)], check=True)
+    return archive
+
+
+def _root_offset(disk: Path) -> int:
+    """Return where the largest partition of an MBR begins, in bytes: the `vm` element's."""
+    with disk.open("rb") as file:
+        table = file.read(512)[446:510]
+    starts = {sectors: start for start, sectors in struct.iter_unpack("<8xII", table)}
+    return 512 * int(starts[max(starts)])
 
 
 def _boot_files(archive: Path, out: Path) -> tuple[Path, Path]:
@@ -359,7 +415,7 @@ def load(out: Path) -> Image:
 
 
 def main() -> int:
-    """Build the image of the functional tests: one file system, with cloud-init."""
+    """Build the image of the functional tests, which is README's."""
     parser = argparse.ArgumentParser(prog="python -m testbed.image", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="path of the image, no suffix")
     parser.add_argument("--distribution", default="debian")
@@ -367,12 +423,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         image = build(
-            options.out.absolute(),
-            distribution=options.distribution,
-            release=options.release,
-            partitioned=False,
-            elements=FUNCTIONAL_ELEMENTS,
-            environment=FUNCTIONAL_ENVIRONMENT,
+            options.out.absolute(), distribution=options.distribution, release=options.release
         )
     except ImageError as error:
         print(f"image: {error}", file=sys.stderr)

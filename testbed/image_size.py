@@ -21,7 +21,7 @@ _TOOK = re.compile(
 
 
 def main() -> int:
-    """Build the functional tests' image with and without the elements, and compare them."""
+    """Build README's image with and without the elements, and compare them."""
     parser = argparse.ArgumentParser(prog="python -m testbed.image_size", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=images.REPOSITORY / "build" / "size")
     parser.add_argument("--distribution", default="debian")
@@ -35,11 +35,10 @@ def main() -> int:
                 release=options.release,
                 partitioned=False,
                 elements=elements,
-                environment=images.FUNCTIONAL_ENVIRONMENT,
             )
             for name, elements in (
-                ("without", images.FUNCTIONAL_ELEMENTS[:-1]),
-                ("with", images.FUNCTIONAL_ELEMENTS),
+                ("without", images.README_ELEMENTS[:-1]),
+                ("with", images.README_ELEMENTS),
             )
         )
     except ImageError as error:

@@ -6,7 +6,6 @@ output of that name; Heat ignores keys it does not know. Pure: neither reads nor
 Invariant: a body is a map, fits, and always says the true status code.
 """
 
-import contextlib
 import json
 from typing import Any
 
@@ -20,8 +19,6 @@ CONFIG_ID = "deploy_config_id"
 
 # What Zaqar takes by default; a queue may say otherwise. Heat's own APIs take more.
 DEFAULT_LIMIT_BYTES = 262144
-# Of what cannot be used as outputs; no queue takes more.
-_KEPT_CHARACTERS = 1024 * 1024
 
 Body = dict[str, Any]
 
@@ -29,43 +26,6 @@ Body = dict[str, Any]
 def failure(reason: str, status_code: int = 1) -> Body:
     """Return the body for a deployment that failed without its hook saying so."""
     return {STDOUT: "", STDERR: reason, STATUS_CODE: status_code}
-
-
-def from_hook(hook: str, stdout: bytes, stderr: str, returncode: int) -> Body:
-    """Return the body for what a hook printed.
-
-    A hook prints a map of outputs as JSON; `{}` when there is nothing to say. One that prints
-    nothing has found out that it cannot do its work, as heat-agents' do where a tool is missing.
-
-    :param hook: the hook's name, for the reason of a failure.
-    :param stderr: the end of what the hook logged; part of the body only where the hook failed.
-    :param returncode: the hook's own exit code; negative for the signal that killed it.
-    """
-    text = stdout.decode("utf-8", "replace")
-    body, problem = _parsed(text)
-    if len(text) > _KEPT_CHARACTERS:
-        text = _marked(text, _KEPT_CHARACTERS)
-    if returncode < 0:
-        problem = f"was killed by signal {-returncode}"
-    elif returncode > 0 and not body.get(STATUS_CODE):
-        problem = f"exited with {returncode}"
-    if problem:
-        reason = f"hook {hook} {problem}\n{stderr}".rstrip()
-        return {STDOUT: text, **body, STDERR: reason, STATUS_CODE: returncode or 1}
-    body.setdefault(STATUS_CODE, 0)
-    return body
-
-
-def _parsed(text: str) -> tuple[Body, str]:
-    if not text.strip():
-        return {}, "printed no outputs"
-    # heat-agents' docker-cmd prints what docker says, and then its outputs in one line.
-    for part in (text, text.rstrip().rpartition("\n")[2]):
-        with contextlib.suppress(ValueError, RecursionError):
-            body = json.loads(part)
-            problem = unusable(body)
-            return ({}, f"printed JSON that {problem}") if problem else (body, "")
-    return {}, "did not print JSON"
 
 
 def unusable(body: Any) -> str:

@@ -28,8 +28,11 @@ def ensure(venv: Path, log: Path, progress: Callable[[str], None]) -> None:
     progress(f"installing the cloud's services into {venv}")
     shutil.rmtree(venv, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(venv)], log)
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _run([*pip, "install", "-r", str(REQUIREMENTS)], log)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+    # uWSGI holds the very Python that it was built with; pip's cache knows only its minor version.
+    built_here = ["--no-cache-dir", "--no-binary", "uwsgi", "--no-deps"]
+    _run([*pip, *built_here, "-c", str(REQUIREMENTS), "uwsgi"], log)
+    _run([*pip, "-r", str(REQUIREMENTS)], log)
     stamp.write_text(wanted)
 
 

@@ -214,7 +214,7 @@ class Guest:
             os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
             os.environ["HEAT_SHELL_CONFIG"] = str(self._config)
             outbox._KEPT_PER_RESOURCE = _KEPT_RECORDS
-            for module in (processes, outbox):
+            for module in (processes, apply):
                 vars(module)["boot_id"] = lambda: str(self._boots)
             self._journal.install()
             Steps(armed, self._mark(os.getpid())).install()

@@ -37,6 +37,29 @@ print(paths.get_path("elements"))')/pkg-map/bin/pkg-map"
     done <<< "$TABLE"
 }
 
+@test "each distribution's own Python gets yaml, which hooks of heat-agents import" {
+    while read -r distribution release _; do
+        case "$distribution" in
+            debian | ubuntu) wanted=python3-yaml ;;
+            opensuse) wanted=python3-PyYAML ;;
+            *) wanted=python3-pyyaml ;;
+        esac
+        run python3 "$map" --pkg-map "$REPOSITORY/elements/heat-config-zaqar/pkg-map" \
+            --distro "$distribution" --release "$release" heat-config-zaqar-yaml
+        [ "$status" -eq 0 ]
+        [[ "$output" == *$'\n'"$wanted" ]] || { echo "$distribution: $output" >&2; return 1; }
+    done <<< "$TABLE"
+}
+
+@test "a name server's client comes only where a release packs it by itself" {
+    for distribution in debian:systemd-resolved ubuntu:systemd-resolved fedora: centos:; do
+        run python3 "$map" --pkg-map "$element/pkg-map" --distro "${distribution%:*}" \
+            --release none heat-config-zaqar-network
+        [ "$status" -eq 0 ]
+        [ "$(grep -v '^INFO' <<< "$output")" = "${distribution#*:}" ]
+    done
+}
+
 @test "a release with a known Python downloads wheels for that one only" {
     # shellcheck disable=SC2034 # the sourced file reads them
     while read -r DISTRO_NAME DIB_RELEASE _ pythons; do

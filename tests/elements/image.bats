@@ -170,6 +170,16 @@ print(settings.load().max_attempts)'
     [[ "$output" != *heat-config-zaqar* ]]
 }
 
+@test "the units stay enabled where the first boot applies presets that enable nothing" {
+    in_root sh -c 'echo "disable *" > /usr/lib/systemd/system-preset/99-none.preset
+        rm -f /usr/lib/systemd/system-preset/90-*; systemctl preset-all'
+    for unit in os-collect-config.service heat-config-zaqar-deliver.timer \
+        heat-config-zaqar-deliver.path; do
+        run in_root systemctl is-enabled "$unit"
+        [ "$output" = enabled ] || { echo "$unit: $output" >&2; return 1; }
+    done
+}
+
 @test "the delivery runs no hooks and is shut in as far as systemd can" {
     run in_root systemd-analyze security --offline=true --threshold=25 \
         heat-config-zaqar-deliver.service

@@ -1,12 +1,16 @@
 """The first boot as in a cloud: from power-on to CREATE_COMPLETE with no hand in the guest."""
 
+import http.server
 import json
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from testbed import config_drive
 from testbed.cloud import Cloud
-from testbed.guest import Container, virtual_machine
+from testbed.guest import MAC, QEMU_HOST, Container, forwards, virtual_machine, wait_for
 from testbed.heat import Heat, Script, deployments_template
 from testbed.image import Image
 
@@ -55,20 +59,57 @@ def test_a_stack_completes_through_heats_user_data_and_nobody_else_can_read_the_
         heat.delete_stack("first")
 
 
-def test_the_images_own_kernel_completes_a_stack_from_a_config_drive_in_qemu(
-    cloud: Cloud, image: Image, heat: Heat, tmp_path: Path
-) -> None:
-    assert image.qcow2 and image.kernel and image.initrd
-    heat.create_stack("qemu", deployments_template({"greet": GREETING}))
-    metadata = first_metadata(heat, "qemu")
+def config_disk(cloud: Cloud, metadata: dict[str, Any], tmp_path: Path, **more: Any) -> Path:
     user_data = config_drive.user_data(cloud.layout.program("python"), metadata)
     drive = tmp_path / "config-drive.raw"
-    config_drive.make_disk(drive, user_data, "a-server")
-    machine = virtual_machine(image.qcow2, image.kernel, image.initrd, tmp_path / "machine", drive)
-    with machine as console:
+    config_drive.make_disk(drive, user_data, "a-server", vendor_data=forwards(), **more)
+    return drive
+
+
+ADDRESS = Script("#!/bin/sh\nip -4 -o address show scope global\n")
+
+
+def test_readmes_image_boots_by_grub_and_completes_a_stack_with_the_address_that_nova_gives(
+    cloud: Cloud, image: Image, heat: Heat, tmp_path: Path
+) -> None:
+    if not image.partitioned:
+        pytest.skip(f"the image has no boot loader: {image.reason}")
+    heat.create_stack("grub", deployments_template({"greet": GREETING, "address": ADDRESS}))
+    network = config_drive.static_network(MAC, "10.0.2.77", QEMU_HOST)
+    drive = config_disk(cloud, first_metadata(heat, "grub"), tmp_path, network=network)
+    with virtual_machine(image, tmp_path / "machine", drive) as console:
         try:
-            stack = heat.wait_for("qemu", ["CREATE_COMPLETE"], 600)
+            stack = heat.wait_for("grub", ["CREATE_COMPLETE"], 600)
         finally:
             print(console.tail(60))
+    assert "GRUB" in console.log.read_text(errors="replace")
     assert stack.outputs["greet_deploy_stdout"] == "hello world\n"
-    heat.delete_stack("qemu")
+    assert "10.0.2.77/24" in stack.outputs["address_deploy_stdout"]
+    heat.delete_stack("grub")
+
+
+class MetadataService(http.server.BaseHTTPRequestHandler):
+    """Writes down who asked for what."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Answer like a service that does not know this server."""
+        self.asked.append(f"{self.client_address[0]} {self.path}")
+        self.send_error(404)
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+def test_without_a_config_drive_the_guest_takes_an_address_by_dhcp_and_asks_the_metadata_service(
+    image: Image, tmp_path: Path
+) -> None:
+    # cloud-init finds nobody to ask and stays off: what asks is os-collect-config.
+    network = "user,id=n,net=169.254.169.0/24,host=169.254.169.254"
+    service = http.server.ThreadingHTTPServer(("127.0.0.1", 80), MetadataService)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    with service, virtual_machine(image, tmp_path / "machine", network=network) as console:
+        wait_for(lambda: bool(MetadataService.asked), 300, "the guest asks nobody", console)
+        service.shutdown()
+    assert "/latest/meta-data" in MetadataService.asked[0]

@@ -11,6 +11,7 @@ from heat_config_zaqar import settings, signal_body
 from heat_config_zaqar.collect.batch import next_snapshot
 from heat_config_zaqar.deployment import Deployment, for_its_action, parse_credentials
 from heat_config_zaqar.errors import InvalidMetadataError, SettingsError
+from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.snapshot import deployments_of
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 
@@ -46,7 +47,9 @@ def message(data: bytes) -> None:
 def hook_output(data: bytes) -> None:
     """Whatever a hook prints, whatever it exits with."""
     returncode = data[0] - 128 if data else 0
-    body = signal_body.from_hook("script", data[1:], data.decode("latin-1")[-50:], returncode)
+    cut = len(data) % 3
+    outcome = Outcome(data[1:9], data[1 + cut :], cut, data.decode("latin-1")[-50:], returncode)
+    body = body_of("script", outcome)
     assert isinstance(body, dict)
     assert returncode >= 0 or body[signal_body.STATUS_CODE] == returncode
     _store(body)

@@ -59,7 +59,7 @@ def of_file(kind):
 
 stepping(durable, "write_json", of_file("write"))
 stepping(durable, "remove", of_file("remove"))
-stepping(hook_runner, "_wait", lambda *_: "wait for the hook")
+stepping(hook_runner, "follow", lambda *_: "wait for the hook")
 stepping(queue.Queue, "post", lambda *_: "post")
 code = apply.main()
 step("the end")

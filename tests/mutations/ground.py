@@ -45,7 +45,8 @@ MUTATIONS = [
         "signal_body.py",
         '    if not isinstance(body, dict):\n        return "is not a map"\n',
         "    if not isinstance(body, dict):\n        return ''\n",
-        "json_that_is_not_a_map_never_reaches_heat",
+        "what_is_malformed_is_named",
+        "unit/deliver/test_notify.py",
     ),
     Mutation(
         "output is not cut to the limit",

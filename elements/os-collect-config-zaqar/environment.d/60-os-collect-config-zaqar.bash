@@ -13,3 +13,7 @@ if [ -z "${DIB_HEAT_CONFIG_ZAQAR_PYTHONS:-}" ]; then
     esac
 fi
 export DIB_HEAT_CONFIG_ZAQAR_PYTHONS
+
+# sudo hands the builder's umask on: 077 would close what all users of the guest
+# may read.
+umask 022

@@ -23,6 +23,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 NEWEST_GLIBC = 34
 # Written into the build host's package when that is built.
 VERSION_FILE = "version.txt"
+# What that is where the builder had neither git nor a release: tools/build_backend.py.
+SOURCE = "0+source"
 # Modification times in the package's wheel: the oldest that a zip file can hold.
 EPOCH = "315532800"
 
@@ -161,8 +163,10 @@ def version_of(hooks: Path, source: str) -> str:
     """
     release = hooks / VERSION_FILE
     if release.is_file() and not (hooks.parent / ".git").exists():
-        return release.read_text().strip()
-    return f"0+source.{source}"
+        version = release.read_text().strip()
+        if version != SOURCE:
+            return version
+    return f"{SOURCE}.{source}"
 
 
 def digest(parts: Sequence[tuple[str, bytes]]) -> str:

@@ -7,17 +7,23 @@ becomes a row that says so and hides no other.
 
 import dataclasses
 import enum
+import errno
 import math
 import os
 import time
 from typing import Any
 
 from heat_config_zaqar.deployment import Deployment, Transport, for_its_action
-from heat_config_zaqar.errors import CorruptFileError, HeatConfigError, InvalidMetadataError
+from heat_config_zaqar.errors import (
+    CorruptFileError,
+    HeatConfigError,
+    InvalidMetadataError,
+    RefusedError,
+)
 from heat_config_zaqar.run import hook_runner
 from heat_config_zaqar.run.apply import GROUPS_WITHOUT_HOOK, config_file, read_deployments
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.signal_body import STATUS_CODE
+from heat_config_zaqar.signal_body import STATUS_CODE, Body
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.metadata_store import MetadataStore, Stored
 from heat_config_zaqar.state.outbox import Outbox, Settled
@@ -26,10 +32,6 @@ from heat_config_zaqar.succession import Succession
 # A git-like length: short enough for a table, long enough to stay unique for a while.
 _SHORTEST_ID = 8
 _SECRET_KEYS = ("credentials", "url")
-
-
-class NeedsRootError(HeatConfigError):
-    """The state directory is for root alone."""
 
 
 class UnknownDeploymentError(HeatConfigError):
@@ -98,28 +100,26 @@ class Row:
 class Report:
     """The state of the guest at the moment it is made.
 
-    :raises NeedsRootError: the state directory cannot be read.
+    :ivar settings: with the CA file that the metadata names.
+    :ivar is_applying: 55-heat-config, or a rerun, is at work.
+    :raises PermissionError: the state directory is for root alone.
     :raises OSError: another file cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
         require_access(settings)
         self.connection = _connection(settings)
-        stored = MetadataStore(settings.metadata_file).read()
+        self.stored = stored = MetadataStore(settings.metadata_file).read()
+        ca_file = (stored.login[0].ca_file if stored.login else "") or settings.ca_file
+        self.settings = dataclasses.replace(settings, ca_file=ca_file)
+        self.outbox = Outbox(settings.state_dir)
         self.deployments = _known_deployments(stored)
         self.has_metadata = stored.snapshot is not None or bool(self.deployments)
-        self.succession = Succession(self.deployments.values())
-        self.records = {
-            record["id"]: (state, record) for state, record in Outbox(settings.state_dir).records()
-        }
-        self._is_applying = durable.is_locked(settings.state_dir / "apply.lock")
-        rows = [self._recorded(*found) for found in self.records.values()]
-        rows += [
-            _waiting(item)
-            for item in self.deployments.values()
-            if item.id not in self.records and self._is_current(item.id) and _has_hook(item)
-        ]
-        self.rows = sorted(rows, key=lambda row: (row.started or math.inf, row.name))
+        self.is_applying = durable.is_locked(settings.state_dir / "apply.lock")
+        self._succession = Succession(self.deployments.values())
+        self.records = {record["id"]: (state, record) for state, record in self.outbox.records()}
+        ids = [*self.records, *filter(self._is_waiting, self.deployments)]
+        self.rows = sorted(map(self._row, ids), key=lambda row: (row.started or math.inf, row.name))
 
     def find(self, wanted: str) -> Row:
         """Return the deployment with this id, with the only id that begins so, or of this name.
@@ -153,30 +153,57 @@ class Report:
 
         Inputs are named without their values: any of them may be a secret.
         """
-        _, record = self.records.get(row.id, ("", {}))
-        known = {key: value for key, value in record.items() if key not in _SECRET_KEYS}
         shown = dataclasses.asdict(row)
-        shown |= {key: value for key, value in known.items() if key not in shown}
+        for key, value in self._record(row.id).items():
+            if key not in _SECRET_KEYS:
+                shown.setdefault(key, value)
         item = self.deployments.get(row.id)
         if item is not None:
             shown["creation_time"] = item.creation_time
             shown["inputs"] = [entry["name"] for entry in item.document["inputs"]]
         return shown
 
+    def body(self, row: Row) -> Body:
+        """Return the outputs of a result; empty where there is none, or it is damaged."""
+        body = self._record(row.id).get("body")
+        return body if isinstance(body, dict) else {}
+
+    def newest(self, config_id: str) -> Deployment:
+        """Return a deployment, if it is the newest config of its resource that is known here.
+
+        :raises RefusedError: it is not, or the metadata does not hold it any more.
+        """
+        deployment = self.deployments.get(config_id)
+        if deployment is None:
+            raise RefusedError(
+                f"the metadata of this server no longer holds deployment {config_id}"
+            )
+        newer = self._succession.successor(deployment)
+        if newer is not None:
+            raise RefusedError(f"deployment {config_id} is out of date: {newer.id} took its place")
+        return deployment
+
+    def _record(self, config_id: str) -> dict[str, Any]:
+        return self.records.get(config_id, ("", {}))[1]
+
     def _is_current(self, config_id: str) -> bool:
         if not self.has_metadata:
             return True
         item = self.deployments.get(config_id)
-        return item is not None and self.succession.successor(item) is None
+        return item is not None and self._succession.successor(item) is None
 
-    def _recorded(self, directory: str, record: dict[str, Any]) -> Row:
-        body = record.get("body")
-        code = body.get(STATUS_CODE) if isinstance(body, dict) else None
-        item = self.deployments.get(record["id"])
+    def _is_waiting(self, config_id: str) -> bool:
+        is_new = config_id not in self.records and self._is_current(config_id)
+        return is_new and _has_hook(self.deployments[config_id])
+
+    def _row(self, config_id: str) -> Row:
+        directory, record = self.records.get(config_id, ("", {}))
+        item = self.deployments.get(config_id)
+        code = record["body"].get(STATUS_CODE) if isinstance(record.get("body"), dict) else None
         started, finished = _number(record, "started"), _number(record, "finished")
         end = finished or time.time()
         return Row(
-            id=record["id"],
+            id=config_id,
             name=_text(record, "name") or (item.name if item else ""),
             group=_text(record, "group") or (item.group if item else ""),
             action=_text(record, "action") or (item.action if item else ""),
@@ -189,25 +216,32 @@ class Report:
             signal=_signal(directory, record),
             settled=_number(record, "settled"),
             note=_text(record, "note"),
-            current=self._is_current(record["id"]),
+            current=self._is_current(config_id),
         )
 
     def _state(self, directory: str, record: dict[str, Any], code: Any) -> State:
+        if not directory:
+            return State.WAITING
         if directory == "running":
-            return State.RUNNING if self._is_applying else State.INTERRUPTED
+            return State.RUNNING if self.is_applying else State.INTERRUPTED
         if not isinstance(record.get("body"), dict):
             return State.UNREADABLE
-        return State.COMPLETE if code in (None, 0, "", "0") else State.FAILED
+        return State.COMPLETE if is_success(code) else State.FAILED
 
 
 def require_access(settings: Settings) -> None:
     """Check that the caller may see the state; what is not there yet may be seen.
 
-    :raises NeedsRootError: it is for root alone.
+    :raises PermissionError: it is for root alone.
     """
     directory = settings.state_dir
     if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
-        raise NeedsRootError(f"{directory} is for root alone")
+        raise PermissionError(errno.EACCES, "for root alone", str(directory))
+
+
+def is_success(code: Any) -> bool:
+    """Whether Heat takes a status code for success."""
+    return code in (None, 0, "", "0")
 
 
 def _known_deployments(stored: Stored) -> dict[str, Deployment]:
@@ -236,25 +270,6 @@ def _connection(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _waiting(item: Deployment) -> Row:
-    return Row(
-        id=item.id,
-        name=item.name,
-        group=item.group,
-        action=item.action,
-        state=State.WAITING,
-        status_code=None,
-        attempts=0,
-        started=0,
-        finished=0,
-        seconds=None,
-        signal=Signal.NONE,
-        settled=0,
-        note="",
-        current=True,
-    )
-
-
 def _has_hook(item: Deployment) -> bool:
     """Whether anything is to be run for it; a hook that is missing is, to fail."""
     try:
@@ -267,7 +282,7 @@ def _has_hook(item: Deployment) -> bool:
 def _signal(directory: str, record: dict[str, Any]) -> Signal:
     if directory == Settled.DELIVERED and record.get("transport") == Transport.NONE:
         return Signal.NOT_WANTED
-    names = {"running": Signal.NONE, "outbox": Signal.PENDING}
+    names = {"": Signal.NONE, "running": Signal.NONE, "outbox": Signal.PENDING}
     return names.get(directory) or Signal(directory)
 
 

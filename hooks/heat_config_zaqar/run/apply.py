@@ -14,7 +14,7 @@ from pathlib import Path
 
 from heat_config_zaqar import settings, signal_body
 from heat_config_zaqar.deliver.delivery import Delivery
-from heat_config_zaqar.deployment import Deployment, for_its_action, parse_deployment
+from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
 from heat_config_zaqar.errors import (
     CorruptFileError,
     HeatConfigError,
@@ -23,19 +23,21 @@ from heat_config_zaqar.errors import (
 )
 from heat_config_zaqar.log import log_to_stderr
 from heat_config_zaqar.run import hook_runner
-from heat_config_zaqar.run.hook_runner import Outcome
-from heat_config_zaqar.run.processes import boot_id, end_session, identify
+from heat_config_zaqar.run.outcome import Outcome, body_of
+from heat_config_zaqar.run.processes import boot_id, end
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import Body
 from heat_config_zaqar.state import durable
-from heat_config_zaqar.state.outbox import Entry, Outbox, entry_for
-from heat_config_zaqar.state.runs import Run
+from heat_config_zaqar.state.outbox import Outbox, entry_for
+from heat_config_zaqar.state.runs import Identity, Run
 from heat_config_zaqar.succession import Succession
 
 CONFIG_FILE = "/var/run/heat-config/heat-config"
 _CONFIG_VARIABLE = "HEAT_SHELL_CONFIG"
-# Their content is for os-apply-config; nothing runs them, and nobody waits for their signal.
-GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", "os-apply-config")
+# What os-apply-config has done before us, by 20-os-apply-config: Heat may wait for its signal.
+_APPLIED_GROUP = "os-apply-config"
+# Their content is for os-apply-config; no hook runs them.
+GROUPS_WITHOUT_HOOK = ("Heat::Ungrouped", _APPLIED_GROUP)
 # A hook that asks for one more is not going to stop.
 _MOST_REBOOTS = 5
 _REBOOTS_VARIABLE = "HEAT_CONFIG_REBOOTS"
@@ -68,9 +70,10 @@ def read_deployments(path: Path) -> list[Deployment]:
     :raises CorruptFileError: the file is not a list.
     :raises OSError: it cannot be read.
     """
-    documents = durable.read_json(path)
-    if documents in (None, ""):
+    # What the template makes of metadata without deployments is no JSON.
+    if not path.exists() or not path.read_bytes().strip():
         return []
+    documents = durable.read_json(path) or []
     if not isinstance(documents, list):
         raise CorruptFileError(f"{path} holds no list of deployments")
     found = []
@@ -104,17 +107,29 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
                     "deployment %s: not run, a newer config has replaced it", deployment.id
                 )
             else:
-                entry = _execute(deployment, outbox, current)
-                if entry is not None:
-                    delivery.deliver(entry.id)
+                _execute(deployment, outbox, current)
+                delivery.deliver(deployment.id)
         delivery.deliver_all()
         outbox.prune()
 
 
+def run_hook(deployment: Deployment, hook: Path, outbox: Outbox, current: Settings) -> Body:
+    """Run a hook to its end and return the result, which is recorded nowhere.
+
+    Its start is recorded; the caller ends that record by `outbox.runs.end`, and holds the lock of
+    `apply`. A wish for a reboot is a failure: nothing would run it again afterwards.
+
+    :raises OSError: its start could not be made durable.
+    :raises TemporaryError: a hook of a run before cannot be ended.
+    """
+    _end_orphans(outbox)
+    return body_of(deployment.group, _run_recorded(deployment, hook, outbox, current))
+
+
 def _end_orphans(outbox: Outbox) -> None:
-    """End the hooks that go on although the 55-heat-config that started them is gone."""
-    for config_id, run in outbox.unfinished():
-        if run.hook is not None and end_session(run.hook):
+    """End the hooks that go on although the process that started them is gone."""
+    for config_id, run in outbox.runs.begun():
+        if run.hook is not None and end(run.hook):
             _LOG.warning(
                 "deployment %s: its hook, process %d, went on after 55-heat-config had been "
                 "killed: ended",
@@ -123,20 +138,18 @@ def _end_orphans(outbox: Outbox) -> None:
             )
 
 
-def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry | None:
-    """Run one deployment to its result.
+def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> None:
+    """Run one deployment to its result; there is none where its group has no hook and needs none.
 
-    None where its group has no hook and needs none, or where its hook has signalled for itself.
+    :raises: as `apply`.
     """
     started = time.time()
     try:
-        chosen = for_its_action(deployment)
-        hook = hook_runner.find(chosen.group)
-        if hook is None and chosen.group in GROUPS_WITHOUT_HOOK:
-            return None
-        body = _run(chosen, hook, outbox, current)
+        body = _run(for_its_action(deployment), outbox, current)
     except InvalidMetadataError as error:
         body = signal_body.failure(str(error))
+    if body is None:
+        return
     _LOG.info(
         "deployment %s (%s): status code %s after %.2f s",
         deployment.id,
@@ -144,18 +157,18 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> Entry
         body.get(signal_body.STATUS_CODE),
         time.time() - started,
     )
-    if outbox.is_finished(deployment.id):
-        # Its hook has signalled by heat-config-notify: that is the one result.
-        return None
-    entry = entry_for(deployment, body, outbox.runs.of(deployment.id).attempts, started)
-    outbox.finish(entry)
-    return entry
+    # Where its hook has signalled by heat-config-notify, that is the one result.
+    if not outbox.is_finished(deployment.id):
+        attempts = outbox.runs.of(deployment.id).attempts
+        outbox.finish(entry_for(deployment, body, attempts, started))
+    outbox.runs.end(deployment.id)
 
 
-def _run(deployment: Deployment, hook: Path | None, outbox: Outbox, current: Settings) -> Body:
-    if hook is None:
-        return signal_body.failure(f"no hook for group {deployment.group!r} in this image")
+def _run(deployment: Deployment, outbox: Outbox, current: Settings) -> Body | None:
+    hook = hook_runner.find(deployment.group)
     run = outbox.runs.of(deployment.id)
+    if hook is None:
+        return _without_hook(deployment)
     if _is_reboot_due(run):
         return _reboot(deployment)
     if run.interruptions >= current.max_attempts:
@@ -163,59 +176,36 @@ def _run(deployment: Deployment, hook: Path | None, outbox: Outbox, current: Set
             f"hook {deployment.group} was interrupted {run.interruptions} times, by a crash or a "
             "reboot; not tried again"
         )
-    outcome = _run_hook(deployment, hook, run, outbox, current)
-    has_signalled = outbox.is_finished(deployment.id)
-    if outcome.returncode == hook_runner.REBOOT_CODE and not has_signalled:
+    outcome = _run_recorded(deployment, hook, outbox, current)
+    if outcome.returncode == hook_runner.REBOOT_CODE and not outbox.is_finished(deployment.id):
         if run.reboots < _MOST_REBOOTS:
             outbox.runs.ask_reboot(deployment.id)
             return _reboot(deployment)
         problem = f"asked for a reboot again after {run.reboots}"
         return signal_body.failure(f"hook {deployment.group} {problem}", outcome.returncode)
-    return _body_of(deployment, outcome)
+    return body_of(deployment.group, outcome)
 
 
-def run_hook(deployment: Deployment, hook: Path, current: Settings) -> Body:
-    """Run a hook to its end and return the result, which is recorded nowhere.
-
-    Its wish for a reboot is a failure: nothing would run it again afterwards.
-    """
-    timeout = _timeout(deployment, current)
-    environment = {_REBOOTS_VARIABLE: "0"}
-    outcome = hook_runner.run(hook, deployment.document, timeout, lambda _: None, environment)
-    return _body_of(deployment, outcome)
+def _without_hook(deployment: Deployment) -> Body | None:
+    if deployment.group not in GROUPS_WITHOUT_HOOK:
+        return signal_body.failure(f"no hook for group {deployment.group!r} in this image")
+    if deployment.group == _APPLIED_GROUP and deployment.transport is not Transport.NONE:
+        return {signal_body.STDOUT: "", signal_body.STDERR: "", signal_body.STATUS_CODE: 0}
+    return None
 
 
-def _timeout(deployment: Deployment, current: Settings) -> float:
-    return current.hook_timeout if deployment.timeout is None else deployment.timeout
+def _run_recorded(deployment: Deployment, hook: Path, outbox: Outbox, current: Settings) -> Outcome:
+    """Run a hook, whose start is on disk before it does anything."""
 
-
-def _body_of(deployment: Deployment, outcome: Outcome) -> Body:
-    if outcome.problem:
-        stderr = f"hook {deployment.group} {outcome.problem}\n{outcome.stderr}".rstrip()
-        return signal_body.failure(stderr, outcome.returncode or 1)
-    return signal_body.from_hook(
-        deployment.group, outcome.stdout, outcome.stderr, outcome.returncode
-    )
-
-
-def _run_hook(
-    deployment: Deployment, hook: Path, run: Run, outbox: Outbox, current: Settings
-) -> Outcome:
-    timeout = _timeout(deployment, current)
-
-    def record(pid: int) -> None:
-        attempt = outbox.runs.begin(deployment.id, deployment.name, deployment.group, identify(pid))
+    def record(leader: Identity) -> None:
+        attempt = outbox.runs.begin(deployment.id, deployment.name, deployment.group, leader)
         _LOG.info(
             "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
         )
 
-    return hook_runner.run(
-        hook,
-        deployment.document,
-        timeout,
-        record,
-        {_REBOOTS_VARIABLE: str(run.reboots)},
-    )
+    timeout = current.hook_timeout if deployment.timeout is None else deployment.timeout
+    reboots = {_REBOOTS_VARIABLE: str(outbox.runs.of(deployment.id).reboots)}
+    return hook_runner.run(hook, deployment.document, timeout, record, reboots)
 
 
 def _is_reboot_due(run: Run) -> bool:

@@ -10,14 +10,16 @@ knows Heat, the state directory or the network.
 import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
+
+from heat_config_zaqar.run.outcome import Outcome
+from heat_config_zaqar.run.processes import end, identify
+from heat_config_zaqar.run.streams import Stream, follow
+from heat_config_zaqar.state.runs import Identity
 
 # Upstream's order.
 _HOOK_DIRECTORIES = ("/usr/libexec/heat-config/hooks", "/var/lib/heat-config/hooks")
@@ -26,34 +28,25 @@ _HOOKS_VARIABLE = "HEAT_CONFIG_HOOKS"
 REBOOT_CODE = 194
 _REBOOT_COMMAND = ("systemctl", "reboot")
 _REBOOT_SECONDS = 60
-_MOST_OUTPUT_BYTES = 8 * 1024 * 1024
+MOST_OUTPUT_BYTES = 8 * 1024 * 1024
 _KEPT_LOG_BYTES = 64 * 1024
-_CHUNK_BYTES = 64 * 1024
+# A shell's exit codes for a program that it cannot start.
+_NOT_STARTED = (126, 127)
+_LONGEST_LINE = 4096
+# What upstream's hooks find; systemd's services have none.
+HOME = {"HOME": "/root"}
 # Becomes the hook when it reads a line: the first that we write to its standard input. If we die
 # before, it reads the end instead. `read` takes no byte more than the line from a pipe.
 _GATE = ("/bin/sh", "-c", 'read -r _ && exec "$0"')
-
-
-class Outcome(NamedTuple):
-    """What came of a hook.
-
-    :ivar stdout: all that it printed, or the first 8 MiB of more.
-    :ivar stderr: the last 64 KiB of what it logged.
-    :ivar returncode: its exit code; negative for the signal that killed it.
-    :ivar problem: why it could not be run to its end, empty where it was.
-    """
-
-    stdout: bytes
-    stderr: str
-    returncode: int
-    problem: str
 
 
 def find(group: str) -> Path | None:
     """Return the executable for a group, in upstream's order; None where there is none."""
     name = "".join(letter for letter in group if letter.isalnum() or letter in "-_")
     for directory in (os.environ.get(_HOOKS_VARIABLE), *_HOOK_DIRECTORIES):
-        if directory and name and (path := Path(directory, name)).is_file():
+        path = Path(directory or "", name)
+        # Unlike `is_file`, it does not raise where a name is too long for a file.
+        if directory and name and os.path.isfile(path):  # noqa: PTH113
             return path
     return None
 
@@ -62,48 +55,65 @@ def run(
     hook: Path,
     document: dict[str, Any],
     timeout: float,
-    on_start: Callable[[int], None],
+    on_start: Callable[[Identity], object],
     environment: Mapping[str, str],
 ) -> Outcome:
     """Run a hook to its end; what it logs is passed on to our standard error as it comes.
 
     :param document: the deployment, for the hook's standard input.
     :param timeout: seconds until the hook and all that it started is killed; 0 for none.
-    :param on_start: called with the hook's pid, which is also its session's, before the hook does
+    :param on_start: called with the hook's process, which leads a session, before the hook does
         anything; where it raises, the hook never does.
     :param environment: variables beside our own.
+    :raises TemporaryError: a hook that took too long does not end.
     :raises: what `on_start` raises.
     """
-    if not os.access(hook, os.X_OK):
-        return Outcome(b"", "", 1, f"cannot be started: {hook} is not executable")
     process = subprocess.Popen(
         [*_GATE, hook],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, **environment},
+        env={**HOME, **os.environ, **environment},
     )
-    assert process.stdin and process.stdout and process.stderr
+    leader = identify(process.pid)
+    printed = Stream(process.stdout, MOST_OUTPUT_BYTES, is_log=False)
+    logged = Stream(process.stderr, _KEPT_LOG_BYTES)
+    problem = ""
     try:
-        on_start(process.pid)
+        on_start(leader)
+        threading.Thread(target=_feed, args=(process, document), daemon=True).start()
+        if not follow(process, printed, logged, seconds=timeout):
+            problem = f"was killed after {timeout:g} seconds"
+            end(leader)
+            follow(process, printed, logged)
+        elif process.returncode in _NOT_STARTED and (flaw := flaw_of(hook)):
+            problem = f"cannot be started: {flaw}"
     except BaseException:
-        process.kill()
-        process.communicate()
+        end(leader)
         raise
-    output: deque[bytes] = deque()
-    log: deque[bytes] = deque()
-    text = b"\n" + json.dumps(document).encode()
-    threads = [
-        threading.Thread(target=_feed, args=(process.stdin, text), daemon=True),
-        threading.Thread(target=_keep_start, args=(process.stdout, output), daemon=True),
-        threading.Thread(target=_pass_on, args=(process.stderr, log), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    problem = _wait(process, threads, timeout)
-    stderr = b"".join(log)[-_KEPT_LOG_BYTES:].decode("utf-8", "replace")
-    return Outcome(b"".join(output), stderr, process.returncode, problem)
+    output = (printed.start, printed.kept, printed.cut)
+    return Outcome(*output, logged.text(), process.returncode, problem)
+
+
+def flaw_of(program: Path) -> str:
+    """Return what keeps the kernel from starting a program; empty where nothing is seen.
+
+    :raises OSError: the file cannot be read.
+    """
+    if os.statvfs(program).f_flag & os.ST_NOEXEC:
+        return f"{program.parent} is on a file system that is mounted noexec"
+    if not os.access(program, os.X_OK):
+        return f"{program} is not executable"
+    with program.open("rb") as stream:
+        first = stream.readline(_LONGEST_LINE).removesuffix(b"\n")
+    if not first.startswith((b"#!", b"\x7fELF")):
+        return "its first line does not start with #!"
+    if first.endswith(b"\r"):
+        return "its first line ends in a carriage return, as in files of Windows"
+    interpreter = os.fsdecode(b" ".join(first[2:].split()[:1]))
+    is_there = first[:1] != b"#" or os.path.exists(interpreter)  # noqa: PTH110 # never raises
+    return "" if is_there else f"its interpreter {interpreter!r} does not exist"
 
 
 def reboot() -> str:
@@ -117,49 +127,8 @@ def reboot() -> str:
     return done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
 
 
-def _wait(process: subprocess.Popen[bytes], threads: list[threading.Thread], limit: float) -> str:
-    problem = ""
-    try:
-        process.wait(limit or None)
-    except subprocess.TimeoutExpired:
-        problem = f"was killed after {limit:g} seconds"
-        _kill_session(process)
-        process.wait()
-    except BaseException:
-        _kill_session(process)
-        raise
-    for thread in threads:
-        # A daemon that the hook left behind may hold the pipes open; the hook itself has ended.
-        thread.join(1)
-    return problem
-
-
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _feed(stream: IO[bytes], text: bytes) -> None:
+def _feed(process: subprocess.Popen[bytes], document: dict[str, Any]) -> None:
+    assert process.stdin
     # A hook may end, or close its input, without having read it.
-    with contextlib.suppress(BrokenPipeError), stream:
-        stream.write(text)
-
-
-def _keep_start(stream: IO[bytes], kept: deque[bytes]) -> None:
-    room = _MOST_OUTPUT_BYTES
-    while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-        if room > 0:
-            kept.append(chunk[:room])
-            room -= len(chunk)
-
-
-def _pass_on(stream: IO[bytes], kept: deque[bytes]) -> None:
-    size = 0
-    while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.buffer.flush()
-        kept.append(chunk)
-        size += len(chunk)
-        while size - len(kept[0]) >= _KEPT_LOG_BYTES:
-            size -= len(kept.popleft())
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(b"\n" + json.dumps(document).encode())

@@ -1,16 +1,17 @@
-"""Knows a process again after the one that started it is gone, and ends what it leads.
+"""Knows a process again after the one that started it is gone, and ends what it has started.
 
 Owns what is read from /proc. A pid alone may have been given to somebody else since, so a process
-is its boot, pid and start time. A hook leads a session of its own, so what it started is found
-even where it ended itself: Linux gives no pid away that still names a session.
-Invariant: nothing but members of the very session that an `Identity` names is ever signalled.
+is its boot, pid and start time, in clock ticks: psutil's start times move with the clock. A hook
+leads a session of its own, so what it started is found even where it ended itself: Linux gives no
+pid away that still names a session.
+Invariant: nothing but members of the very session that an `Identity` names, and what these have
+started, is ever signalled.
 """
 
 import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ _GONE_SECONDS = 30
 class _Stat(NamedTuple):
     pid: int
     state: str
+    parent: int
     session: int
     started: int
 
@@ -32,8 +34,7 @@ class _Stat(NamedTuple):
 def boot_id() -> str:
     """Return an id of this boot: of the kernel, and in it of the init that a container reboots."""
     kernel = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    init = _read_stat(1)
-    return f"{kernel}/{init.started if init else 0}"
+    return f"{kernel}/{_stat(1).started}"
 
 
 def identify(pid: int) -> Identity:
@@ -41,15 +42,13 @@ def identify(pid: int) -> Identity:
 
     :raises ProcessLookupError: it is not.
     """
-    stat = _read_stat(pid)
-    if stat is None:
-        raise ProcessLookupError(f"there is no process {pid}")
-    return Identity(boot_id(), pid, stat.started)
+    return Identity(boot_id(), pid, _stat(pid).started)
 
 
-def end_session(leader: Identity) -> bool:
-    """Kill what is left of the session that a process leads; return whether there was anything.
+def end(leader: Identity) -> bool:
+    """Kill what is left of a session and of what it started; return whether there was anything.
 
+    :param leader: the process that leads, or led, the session.
     :raises TemporaryError: a process does not end within half a minute, such as one that waits
         for a disk.
     """
@@ -69,28 +68,29 @@ def end_session(leader: Identity) -> bool:
 def _members(leader: Identity) -> list[int]:
     if leader.boot != boot_id():
         return []
-    current = _read_stat(leader.pid)
-    if current is not None and current.started != leader.started:
+    there = {}
+    for path in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            there[int(path.name)] = _stat(int(path.name))
+    if leader.pid in there and there[leader.pid].started != leader.started:
         return []
-    return [
+    found = {
         stat.pid
-        for stat in _all_stats()
-        if stat.session == leader.pid and stat.started >= leader.started and stat.state != "Z"
-    ]
+        for stat in there.values()
+        if stat.session == leader.pid and stat.started >= leader.started
+    }
+    while children := {stat.pid for stat in there.values() if stat.parent in found} - found:
+        found |= children
+    # Parents first: none is to go on because its child has ended.
+    found_in_order = sorted(found, key=lambda pid: there[pid].started)
+    return [pid for pid in found_in_order if there[pid].state != "Z"]
 
 
-def _all_stats() -> Iterator[_Stat]:
-    for path in _PROC.iterdir():
-        stat = _read_stat(int(path.name)) if path.name.isdigit() else None
-        if stat is not None:
-            yield stat
-
-
-def _read_stat(pid: int) -> _Stat | None:
+def _stat(pid: int) -> _Stat:
     try:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    except FileNotFoundError:
+        raise ProcessLookupError(f"there is no process {pid}") from None
     # The command's name stands in parentheses and may hold anything, parentheses too.
     fields = text.rpartition(")")[2].split()
-    return _Stat(pid, fields[0], int(fields[3]), int(fields[19]))
+    return _Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))

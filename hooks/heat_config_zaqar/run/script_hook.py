@@ -6,47 +6,70 @@ A script that exits with 194 asks for a reboot, so the hook does.
 Invariant: memory stays bounded however much a script prints; the end of each stream is kept.
 """
 
+import contextlib
+import errno
 import json
 import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
-import threading
-from collections import deque
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from heat_config_zaqar import settings
-from heat_config_zaqar.run.hook_runner import REBOOT_CODE
-from heat_config_zaqar.signal_body import STATUS_CODE, STDERR, STDOUT
+from heat_config_zaqar.run.hook_runner import HOME, MOST_OUTPUT_BYTES, REBOOT_CODE, flaw_of
+from heat_config_zaqar.run.streams import Stream, end_of, follow
+from heat_config_zaqar.signal_body import STATUS_CODE, STDERR, STDOUT, Body, fit
 
 # Zaqar's own limit is 256 KiB by default; the rest is cut when the signal is sent.
 _KEPT_BYTES = 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
+_MOST_OUTPUTS_BYTES = 4 * _KEPT_BYTES
+# Heat's ids are UUIDs; others serve as the name of a file only without these.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^\.")
 
 
 def main() -> int:
     """Run the script of the deployment on standard input."""
     deployment = json.load(sys.stdin)
-    directory = settings.load().working_dir / deployment["id"]
+    name = _UNSAFE.sub("_", deployment["id"])[-100:]
+    directory = settings.load().working_dir / name
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
-    outputs_path = directory / "output"
-    environment = {**os.environ, **_environment(deployment.get("inputs") or [])}
+    for path in (directory.parent, directory):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    outputs_path = directory / name
+    environment = {**HOME, **os.environ, **_environment(deployment.get("inputs") or [])}
     environment["heat_outputs_path"] = str(outputs_path)
-    script = directory / "script"
+    script = directory / f"run-{name}"
     config = deployment.get("config")
     text = config if isinstance(config, str) else json.dumps(config)
     script.write_bytes(_encodable(text).encode())
     script.chmod(0o700)
-    body = _run(script, environment)
-    for name in _output_names(deployment.get("outputs")):
-        path = Path(f"{outputs_path}.{name}")
-        if path.parent == directory and path.is_file():
-            body[name] = path.read_bytes().decode("utf-8", "replace")
+    streams = _run(script, environment)
+    outputs = _outputs(outputs_path, _output_names(deployment.get("outputs")))
     shutil.rmtree(directory, ignore_errors=True)
-    json.dump(body, sys.stdout)
-    return REBOOT_CODE if body[STATUS_CODE] == REBOOT_CODE else 0
+    json.dump(fit({**outputs, **streams}, MOST_OUTPUT_BYTES), sys.stdout)
+    return REBOOT_CODE if streams[STATUS_CODE] == REBOOT_CODE else 0
+
+
+def _outputs(outputs_path: Path, names: list[str]) -> Body:
+    """Return what the script wrote for each output; of long ones the end."""
+    sizes = {}
+    for name in names:
+        # Not all that JSON can hold is a name that a file can have.
+        with contextlib.suppress(OSError, ValueError):
+            status = os.stat(f"{outputs_path}.{name}")  # noqa: PTH116
+            if stat.S_ISREG(status.st_mode) and "/" not in name:
+                sizes[name] = status.st_size
+    found, room = {}, _MOST_OUTPUTS_BYTES
+    for done, name in enumerate(sorted(sizes, key=sizes.__getitem__)):
+        limit = min(room // (len(sizes) - done), _KEPT_BYTES)
+        with contextlib.suppress(OSError), open(f"{outputs_path}.{name}", "rb") as stream:
+            cut = stream.seek(max(sizes[name] - limit, 0))
+            found[name] = end_of(stream.read(limit), limit, cut)
+            room -= min(sizes[name], limit)
+    return found
 
 
 def _output_names(outputs: Any) -> list[str]:
@@ -73,44 +96,42 @@ def _environment(inputs: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _run(script: Path, environment: dict[str, str]) -> dict[str, Any]:
+def _run(script: Path, environment: dict[str, str]) -> Body:
     try:
         process = subprocess.Popen(
             [script],
             env=environment,
+            # As upstream: what the scripts of all deployments share.
+            cwd=script.parents[1],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
     except OSError as error:
-        reason = f"the script cannot be run: {error.strerror}; does it start with #! ?"
-        return {STDOUT: "", STDERR: reason, STATUS_CODE: 126}
-    assert process.stdout and process.stderr
-    kept: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
-    threads = [
-        threading.Thread(target=_pass_on, args=(stream, end), daemon=True)
-        for stream, end in zip((process.stdout, process.stderr), kept, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    returncode = process.wait()
-    for thread in threads:
-        # A daemon that the script left behind may hold the pipes; the script itself has ended.
-        thread.join(1)
-    stdout, stderr = (b"".join(end)[-_KEPT_BYTES:].decode("utf-8", "replace") for end in kept)
-    code = returncode if returncode >= 0 else 128 - returncode
-    return {STDOUT: stdout, STDERR: stderr, STATUS_CODE: code}
+        is_too_long = error.errno == errno.E2BIG
+        why = _too_long(environment) if is_too_long else flaw_of(script) or error.strerror
+        return {STDOUT: "", STDERR: f"the script cannot be run: {why}", STATUS_CODE: 126}
+    stdout = Stream(process.stdout, _KEPT_BYTES)
+    stderr = Stream(process.stderr, _KEPT_BYTES)
+    follow(process, stdout, stderr)
+    code = process.returncode
+    return {
+        STDOUT: stdout.text(),
+        STDERR: stderr.text(),
+        STATUS_CODE: code if code >= 0 else 128 - code,
+    }
 
 
-def _pass_on(stream: IO[bytes], end: deque[bytes]) -> None:
-    size = 0
-    while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-        sys.stderr.buffer.write(chunk)
-        sys.stderr.buffer.flush()
-        end.append(chunk)
-        size += len(chunk)
-        while size - len(end[0]) >= _KEPT_BYTES:
-            size -= len(end.popleft())
+def _too_long(environment: dict[str, str]) -> str:
+    """Return why the kernel does not take an environment."""
+    most = 32 * os.sysconf("SC_PAGE_SIZE")
+    sizes = {name: len(os.fsencode(f"{name}={value}")) + 1 for name, value in environment.items()}
+    for name, size in sizes.items():
+        if size > most:
+            return (
+                f"input {name!r} takes {size} bytes, a variable of the environment at most {most}"
+            )
+    return f"the inputs take {sum(sizes.values())} bytes together, more than an environment can"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Invariant: after a function here returned, a power cut leaves the new state; before, the old
 one. Nobody ever sees half a file. Nothing else in the package writes below the state directory.
+Each function raises OSError where the file system refuses: full, read-only, or not ours.
 """
 
 import contextlib
@@ -22,10 +23,7 @@ _ABANDONED_SECONDS = 3600
 
 
 def make_directory(path: Path) -> None:
-    """Create `path` and its parents, durable, `path` itself with mode 0700.
-
-    :raises OSError: the file system refuses.
-    """
+    """Create `path` and its parents, durable, `path` itself with mode 0700."""
     if path.is_dir():
         return
     make_directory(path.parent)
@@ -35,10 +33,7 @@ def make_directory(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace `path` with `content` as JSON, mode 0600, durable when this returns.
-
-    :raises OSError: the file system refuses (full, read-only); the old file is then intact.
-    """
+    """Replace `path` with `content` as JSON, mode 0600; a failure leaves the old file."""
     make_directory(path.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:
@@ -57,16 +52,11 @@ def read_json(path: Path) -> Any:
     """Return the content of `path`, or None where there is no such file.
 
     :raises CorruptFileError: the file does not hold JSON.
-    :raises OSError: the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not UTF-8: {error}") from error
-    try:
-        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not JSON: {error}") from error
 
@@ -77,20 +67,14 @@ def files(directory: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove `path`, durable when this returns; a file that is gone already is fine.
-
-    :raises OSError: the file system refuses.
-    """
+    """Remove `path`; a file that is gone already is fine."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
         _sync_directory(path.parent)
 
 
 def remove_abandoned(directory: Path) -> None:
-    """Remove what writes that were killed an hour ago or more have left in `directory`.
-
-    :raises OSError: the file system refuses.
-    """
+    """Remove what writes that were killed an hour ago or more have left in `directory`."""
     for path in directory.glob(f"{_TEMPORARY}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
@@ -98,18 +82,12 @@ def remove_abandoned(directory: Path) -> None:
 
 
 def confirm(path: Path) -> None:
-    """Make durable that `path` is there, where a crash may have cut `write_json` short.
-
-    :raises OSError: the file system refuses.
-    """
+    """Make durable that `path` is there, where a crash may have cut `write_json` short."""
     _sync_directory(path.parent)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be used to `NAME.corrupt`, for the operator, and return that path.
-
-    :raises OSError: the file system refuses.
-    """
+    """Rename a file that cannot be used to `NAME.corrupt`, for the operator; return that path."""
     aside = path.with_name(path.name + ".corrupt")
     os.replace(path, aside)
     _sync_directory(path.parent)
@@ -121,20 +99,15 @@ def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path` against other processes; waits for as long as it takes.
 
     The lock ends with the process, however it ends.
-
-    :raises OSError: the file system refuses.
     """
     make_directory(path.parent)
-    with open(path, "a", opener=_private) as stream:
+    with open(path, "a", opener=lambda name, flags: os.open(name, flags, mode=0o600)) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock on `path`.
-
-    :raises OSError: the file cannot be read.
-    """
+    """Whether a process holds the lock on `path`."""
     try:
         with open(path) as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -143,10 +116,6 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, mode=0o600)
 
 
 def _sync_directory(path: Path) -> None:

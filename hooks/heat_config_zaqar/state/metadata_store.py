@@ -1,6 +1,7 @@
 """The last snapshot of the server's metadata, and since when it is known to be complete.
 
 Invariant: what was stored is read back whole, or counts as lost and is set aside for the operator.
+Reading and saving raise OSError where the file system refuses.
 """
 
 import dataclasses
@@ -39,21 +40,13 @@ class Stored:
 
 
 class MetadataStore:
-    """The stored snapshot in one file.
-
-    :param path: the file; its directory is made when first needed.
-    """
+    """The stored snapshot in the file `path`, whose directory is made when first needed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> Stored:
-        """Return what is stored.
-
-        A file that cannot be read is set aside and counts as lost: Heat is asked instead.
-
-        :raises OSError: the file system refuses.
-        """
+        """Return what is stored; what was lost has `current_at` 0, so that Heat is asked."""
         try:
             stored = durable.read_json(self._path)
         except CorruptFileError as error:
@@ -69,9 +62,5 @@ class MetadataStore:
         )
 
     def save(self, snapshot: Snapshot, current_at: float) -> None:
-        """Replace the stored snapshot; durable when this returns.
-
-        :param current_at: as in `Stored`, so that a doubt survives a crash.
-        :raises OSError: the file system refuses.
-        """
+        """Replace what is stored, a doubt included: durable when this returns."""
         durable.write_json(self._path, {"current": current_at, "snapshot": snapshot})

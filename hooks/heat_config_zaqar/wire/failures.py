@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import requests
 import urllib3.exceptions
 from keystoneauth1 import exceptions as keystone_errors
-from zaqarclient.transport import errors as zaqar_errors
 
 from heat_config_zaqar.errors import (
     AmbiguousError,
@@ -29,8 +28,7 @@ def translated(what: str) -> Iterator[None]:
     except (
         keystone_errors.ClientException,
         requests.RequestException,
-        zaqar_errors.TransportError,
-        KeyError,
+        LookupError,
         TypeError,
         ValueError,
     ) as error:
@@ -42,8 +40,6 @@ def _own_error(error: Exception, message: str) -> TemporaryError | PermanentErro
         return TemporaryError(f"{message}; is the CA of the cloud in ca_file?")
     if isinstance(error, keystone_errors.HttpError):
         return _by_status(error.http_status, f"{message} (from Keystone)")
-    if isinstance(error, zaqar_errors.TransportError):
-        return _by_status(error.code or 500, message)
     if isinstance(error, keystone_errors.CatalogException):
         return RejectedError(f"{message} (not in the catalog)")
     # A connection that broke, or an answer that makes no sense: by then the request had left.
@@ -51,12 +47,13 @@ def _own_error(error: Exception, message: str) -> TemporaryError | PermanentErro
 
 
 def check(response: requests.Response, what: str) -> None:
-    """Raise what an answer of 400 or more means; `what` says what was being done.
-
-    :raises TemporaryError, PermanentError: as the module says.
-    """
+    """Raise what an answer of 400 or more means; `what` says what was being done."""
     if response.status_code >= 400:
-        raise _by_status(response.status_code, f"{what}: answered {response.status_code}")
+        said = f"{what}: answered {response.status_code}"
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            # Zaqar's reason.
+            said += f": {response.json()['description']}"
+        raise _by_status(response.status_code, " ".join(said.split())[:300])
 
 
 def _by_status(status: int, message: str) -> TemporaryError | PermanentError:

@@ -14,9 +14,6 @@ def deployments_of_server(user: Connection, server_id: str) -> list[Any]:
     """Ask Heat for the deployments of a server, as they are now.
 
     `GET /software_deployments/metadata/{server_id}` is open to every stack user of the stack.
-
-    :raises TemporaryError: Heat or Keystone is away.
-    :raises PermanentError: Heat refuses, or there is no such server.
     """
     path = f"/software_deployments/metadata/{server_id}"
     response = user.request("GET", path, service="orchestration", what="asking Heat")
@@ -34,8 +31,6 @@ def signal_resource(
     """Signal a deployment through Heat's own API, which ignores one not in progress.
 
     :param stack_id: `name/uuid`, as in the input `deploy_stack_id`.
-    :raises TemporaryError: Heat or Keystone is away.
-    :raises PermanentError: Heat refuses, or the stack or resource is gone.
     """
     path = f"/stacks/{stack_id}/resources/{resource_name}/signal"
     what = f"signalling {resource_name} of stack {stack_id} through Heat"

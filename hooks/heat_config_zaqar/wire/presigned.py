@@ -13,10 +13,9 @@ from heat_config_zaqar.wire.session import tls_verification
 
 
 def send_presigned(method: str, url: str, body: str, settings: Settings) -> None:
-    """Send a signal to a URL that carries its own permission: CFN_SIGNAL, TEMP_URL_SIGNAL.
+    """Send a signal; no error's message holds the URL.
 
     :param method: POST for CFN_SIGNAL, PUT for TEMP_URL_SIGNAL.
-    :raises TemporaryError, PermanentError: as the module says; the URL stays out of the message.
     """
     what = f"signalling by {method} to {urlsplit(url).hostname}"
     with translated(what):

@@ -26,10 +26,8 @@ _TOKEN_MARGIN_SECONDS = 60
 def tls_verification(settings: Settings, login: Credentials | None = None) -> bool | str:
     """Return what `requests` is to verify certificates with.
 
-    The CA file that the metadata names goes before that of the settings: it is the newer one.
-
-    The system's store comes before the one that `requests` brings along: a private CA that an
-    operator installed in the guest is found there.
+    The CA file that the metadata names goes before that of the settings: it is the newer one. The
+    system's store, with what an operator installed, goes before the one that `requests` brings.
 
     :raises TemporaryError: the CA file is not there (yet).
     """
@@ -43,11 +41,7 @@ def tls_verification(settings: Settings, login: Credentials | None = None) -> bo
 
 
 class Connection:
-    """One stack user's way to Keystone, and from its catalog to Zaqar and Heat.
-
-    :param credentials: the user's login.
-    :param settings: timeouts, certificates, and where tokens are kept.
-    """
+    """One stack user's way to Keystone, and from its catalog to Zaqar and Heat."""
 
     def __init__(self, credentials: Credentials, settings: Settings) -> None:
         self.credentials = credentials
@@ -71,7 +65,6 @@ class Connection:
         """Send one request to a service of the catalog and return the answer.
 
         :param what: what is being done, for the message of an error.
-        :raises TemporaryError, PermanentError: as the module says.
         """
         endpoint = {"service_type": service, "interface": "public"}
         if self.credentials.region_name:
@@ -85,10 +78,7 @@ class Connection:
             return response
 
     def endpoint(self, service: str) -> str:
-        """Return the public address of a service in the catalog; empty where it has none.
-
-        :raises TemporaryError, PermanentError: as the module says.
-        """
+        """Return the public address of a service in the catalog; empty where it has none."""
         region = self.credentials.region_name or None
         with translated(f"looking for {service} in the catalog"):
             address = self._session.get_endpoint(
@@ -98,10 +88,7 @@ class Connection:
             return address or ""
 
     def token(self) -> str:
-        """Return a Keystone token that is valid for a while.
-
-        :raises TemporaryError, PermanentError: as the module says.
-        """
+        """Return a Keystone token that is valid for a while."""
         with translated("logging in"):
             token: str = self._session.get_token() or ""
             self._save_token()
@@ -110,14 +97,6 @@ class Connection:
     def forget_token(self) -> None:
         """Log in anew before the next request: a service says that the token has expired."""
         self._auth.invalidate()
-
-    def raw_request(self, method: str, url: str, **more: Any) -> requests.Response:
-        """Send a request with the user's token; what zaqarclient calls to reach the network."""
-        response: requests.Response = self._session.request(
-            url, method, raise_exc=False, log=False, authenticated=True, **more
-        )
-        self._save_token()
-        return response
 
     def _token_name(self) -> str:
         login = self.credentials

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heat_config_zaqar.deliver import delivery
+from heat_config_zaqar.deliver import delivery, posted, transports
 from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import AmbiguousError, TemporaryError, UnauthorizedError
@@ -96,8 +96,9 @@ class PlayedQueue:
         self.faults: list[Exception] = []
         self.signalled: list[str] = []
         self.on_post: Callable[[], object] = lambda: None
-        monkeypatch.setattr(Delivery, "_connection", lambda *_: self)
-        monkeypatch.setattr(delivery, "Queue", lambda *_: self)
+        monkeypatch.setattr(delivery, "Connection", lambda *_, **__: self)
+        monkeypatch.setattr(posted, "Queue", lambda *_: self)
+        monkeypatch.setattr(transports, "Queue", lambda *_: self)
         monkeypatch.setattr(heat, "signal_resource", self.signal_resource)
 
     def messages(self) -> list[tuple[str, Any]]:

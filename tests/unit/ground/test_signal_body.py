@@ -1,5 +1,4 @@
 import json
-import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,55 +9,7 @@ from heat_config_zaqar.signal_body import (
     STDERR,
     STDOUT,
     fit,
-    from_hook,
 )
-
-
-def test_what_a_hook_prints_is_the_body() -> None:
-    printed = {STDOUT: "out", STDERR: "err", STATUS_CODE: 0, "result": "42"}
-    assert from_hook("script", json.dumps(printed).encode(), "log", 0) == printed
-
-
-def test_a_hook_that_has_nothing_to_say_succeeded_without_outputs() -> None:
-    assert from_hook("script", b"{}", "log", 0) == {STATUS_CODE: 0}
-
-
-def test_a_hook_that_prints_nothing_fails_and_is_named() -> None:
-    body = from_hook("ansible", b"\n", "ansible not installed yet", 0)
-    assert body[STATUS_CODE] == 1
-    assert body[STDERR] == "hook ansible printed no outputs\nansible not installed yet"
-
-
-def test_a_hook_that_prints_no_json_fails_and_is_named() -> None:
-    body = from_hook("ansible", b"oops", "the log", 0)
-    assert body[STATUS_CODE] == 1
-    assert body[STDOUT] == "oops"
-    assert body[STDERR] == "hook ansible did not print JSON\nthe log"
-
-
-def test_outputs_may_follow_other_text_in_a_line_of_their_own() -> None:
-    assert from_hook("docker-cmd", b'0123abcd\n{"deploy_status_code": 0}\n', "", 0) == {
-        STATUS_CODE: 0
-    }
-
-
-def test_json_that_is_not_a_map_never_reaches_heat() -> None:
-    for printed in (b"[1]", b'"text"', b"3", b"null", b"[" * 100000):
-        assert from_hook("x", printed, "", 0)[STATUS_CODE] == 1
-
-
-def test_a_killed_hook_fails_with_the_signal() -> None:
-    body = from_hook("x", b"", "", -9)
-    assert (body[STATUS_CODE], body[STDERR]) == (-9, "hook x was killed by signal 9")
-
-
-def test_the_status_code_that_a_hook_reports_is_kept_when_the_hook_itself_exits_otherwise() -> None:
-    body = from_hook("x", json.dumps({STATUS_CODE: 3, STDERR: "why"}).encode(), "", 1)
-    assert body == {STATUS_CODE: 3, STDERR: "why"}
-
-
-def test_a_hook_that_exits_with_an_error_but_reports_none_fails() -> None:
-    assert from_hook("x", b'{"deploy_stdout": "a"}', "", 2)[STATUS_CODE] == 2
 
 
 def test_a_body_that_fits_is_left_alone() -> None:
@@ -113,22 +64,3 @@ def test_any_body_fits_and_keeps_its_status_code(
     fitted = fit({**grown, STATUS_CODE: status}, limit)
     assert len(json.dumps(fitted)) <= limit
     assert fitted[STATUS_CODE] == status
-
-
-@given(st.binary(), st.text(), st.integers(-20, 255))
-def test_anything_a_hook_prints_becomes_a_map_that_zaqar_takes(
-    stdout: bytes, stderr: str, returncode: int
-) -> None:
-    body = from_hook("x", stdout, stderr, returncode)
-    assert json.dumps(body)
-    if returncode:
-        assert body[STATUS_CODE]
-
-
-def test_of_megabytes_that_are_no_json_the_end_is_kept_and_quickly_cut() -> None:
-    began = time.process_time()
-    body = from_hook("script", bytes(8_000_000) + b"END", "", 0)
-    assert body["deploy_stdout"].endswith("END")
-    assert len(body["deploy_stdout"]) < 1_100_000
-    assert len(json.dumps(fit(body, 262_144))) <= 262_144
-    assert time.process_time() - began < 5

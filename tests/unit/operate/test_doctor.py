@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from heat_config_zaqar.operate.doctor import checks as doctor
-from heat_config_zaqar.operate.doctor.checks import Result
+from heat_config_zaqar.operate.doctor import examination as doctor
+from heat_config_zaqar.operate.doctor import guest as examined
+from heat_config_zaqar.operate.doctor.examination import Finding, Result
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Settled
 from tests.unit.conftest import SECTION, make_deployment
@@ -26,11 +27,11 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Guest:
     made = Guest(tmp_path)
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(doctor, "FIRST_METADATA", tmp_path / "cfn-init-data")
+    monkeypatch.setattr(examined, "FIRST_METADATA", tmp_path / "cfn-init-data")
     return made
 
 
-def examine() -> dict[str, doctor.Finding]:
+def examine() -> dict[str, Finding]:
     return {finding.check: finding for finding in doctor.examine()}
 
 
@@ -42,7 +43,7 @@ def test_without_metadata_the_doctor_says_where_it_has_to_come_from(guest: Guest
     found = examine()
     assert found["metadata"].result is Result.PROBLEM
     assert str(guest.directory / "cfn-init-data") in found["metadata"].advice
-    assert found["keystone"] == doctor.Finding("keystone", Result.NOT_CHECKED, "no login is known")
+    assert found["keystone"] == Finding("keystone", Result.NOT_CHECKED, "no login is known")
 
 
 def test_before_the_first_message_the_login_of_the_first_metadata_is_checked(guest: Guest) -> None:
@@ -71,7 +72,7 @@ def test_a_service_that_does_not_listen_stops_no_later_check(guest: Guest) -> No
     found = examine()
     assert "Connection refused" in found["connection"].detail
     assert found["queue"].result is Result.NOT_CHECKED
-    assert found["signals"] == doctor.Finding("signals", Result.OK, "0 wait to be sent")
+    assert found["signals"] == Finding("signals", Result.OK, "0 wait to be sent")
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1:port/", "nonsense", ""])

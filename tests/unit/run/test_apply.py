@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import CorruptFileError, RebootDueError
 from heat_config_zaqar.run import apply
 from heat_config_zaqar.run.processes import identify
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
-from heat_config_zaqar.state.outbox import Outbox
+from heat_config_zaqar.state.outbox import Outbox, entry_for
+from heat_config_zaqar.state.runs import Run
 from tests.unit.conftest import make_deployment
-from tests.unit.run.test_hook_runner import hook
+from tests.unit.run.test_hook_runner import hook, is_gone
+from tests.unit.run.test_script_hook import await_lines
 from tests.unit.state.test_outbox import begin
 
 
@@ -25,7 +29,7 @@ def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     hooks.mkdir()
     monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(hooks))
     hook(hooks, f'echo run >>{tmp_path}/runs; echo \'{{"result": "42"}}\'')
-    hook(hooks, "echo garbage; echo why >&2", "bad")
+    hook(hooks, "echo garbage; echo why >&2; exit 2", "bad")
     hook(hooks, f"echo '{{\"a\": {'[' * 600 + ']' * 600}}}'", "deep")
     return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
 
@@ -80,7 +84,7 @@ def test_trouble_with_one_deployment_stops_no_other(current: Settings) -> None:
     )
     assert set(found) == {"garbage", "missing", "component", "deep", "transport", "good"}
     assert found["good"][1]["deploy_status_code"] == 0
-    assert "did not print JSON" in found["garbage"][1]["deploy_stderr"]
+    assert found["garbage"][1]["deploy_stderr"] == "hook bad exited with 2\nwhy"
     assert "chef" in found["missing"][1]["deploy_stderr"]
     assert "CREATE" in found["component"][1]["deploy_stderr"]
     assert "nested over 90 levels" in found["deep"][1]["deploy_stderr"]
@@ -91,11 +95,7 @@ def test_a_hook_that_signals_by_heat_config_notify_has_that_result(
     current: Settings, monkeypatch: pytest.MonkeyPatch, exit_code: int
 ) -> None:
     directory = current.state_dir.parent
-    settings_file = directory / "settings.toml"
-    lines = [f'{name} = "{getattr(current, name)}"' for name in ("state_dir", "runtime_dir")]
-    settings_file.write_text("\n".join(lines))
-    monkeypatch.setenv(SETTINGS_VARIABLE, str(settings_file))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "hooks"))
+    use_settings(current, monkeypatch)
     # Nobody listens there, so that its own signal still waits when the hook ends.
     document = make_deployment("a", group="notifying", deploy_auth_url="http://127.0.0.1:9/v3/")
     config = directory / "config.json"
@@ -111,6 +111,24 @@ def test_a_hook_that_signals_by_heat_config_notify_has_that_result(
 @pytest.mark.parametrize("group", ["os-apply-config", "Heat::Ungrouped"])
 def test_groups_that_never_had_a_hook_are_skipped(current: Settings, group: str) -> None:
     assert applied(current, quiet("a", group=group)) == {}
+
+
+def test_what_os_apply_config_has_applied_is_signalled_where_heat_waits(current: Settings) -> None:
+    # Nobody listens there.
+    waited_for = make_deployment(
+        "a", group="os-apply-config", deploy_auth_url="http://127.0.0.1:9/v3/"
+    )
+    found = applied(current, waited_for, quiet("b"))
+    success = {"deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0}
+    assert found["a"] == ("outbox", success)
+    assert found["b"][0] == "delivered"
+
+
+@pytest.mark.parametrize("name", ["app/install", ".setup", "x" * 300, "n\u00fcl"])
+def test_no_name_of_a_group_stops_its_neighbour(current: Settings, name: str) -> None:
+    found = applied(current, quiet("a", group=name), quiet("b"))
+    assert "no hook for group" in found["a"][1]["deploy_stderr"]
+    assert found["b"][1]["deploy_status_code"] == 0
 
 
 def test_a_hook_that_was_interrupted_too_often_fails_with_the_reason(current: Settings) -> None:
@@ -231,6 +249,76 @@ def test_a_hook_that_outlives_its_killed_starter_is_ended_before_it_runs_again(
     assert "deployment a: its hook" in caplog.text
 
 
+def test_a_hook_that_has_signalled_for_itself_is_known_until_it_ends(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = current.state_dir.parent
+    document = make_deployment("a", group="notifying", deploy_auth_url="http://127.0.0.1:9/v3/")
+    (directory / "config.json").write_text(json.dumps(document))
+    use_settings(current, monkeypatch)
+    notify = f"{sys.executable} -m heat_config_zaqar.deliver.notify {directory}/config.json"
+    records = f"ls {current.state_dir}/running >{directory}/seen"
+    hook(directory / "hooks", f"echo '{{}}' | {notify}; {records}", "notifying")
+    assert applied(current, document)["a"][0] == "outbox"
+    assert (directory / "seen").read_text() == "a.json\n"
+    assert list((current.state_dir / "running").iterdir()) == []
+
+
+def test_a_rerun_whose_terminal_is_closed_leaves_no_hook_that_goes_on_beside_the_next(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    once = f"[ -e {log} ] && exit; echo start >>{log}; sleep 5; echo end >>{log}"
+    hook(tmp_path / "hooks", once)
+    outbox = Outbox(current.state_dir)
+    deployment = parse_deployment(quiet("a"))
+    outbox.finish(entry_for(deployment, {"deploy_status_code": 1}, 1, 0))
+    (tmp_path / "a.json").write_text(json.dumps(quiet("a")))
+    use_settings(current, monkeypatch)
+    text = (
+        "import json, pathlib, sys\n"
+        "from heat_config_zaqar import settings\n"
+        "from heat_config_zaqar.deployment import parse_deployment\n"
+        "from heat_config_zaqar.run import apply, hook_runner\n"
+        "from heat_config_zaqar.state.outbox import Outbox\n"
+        "deployment = parse_deployment(json.loads(pathlib.Path(sys.argv[1]).read_text()))\n"
+        "current = settings.load()\n"
+        "hook = hook_runner.find('script')\n"
+        "apply.run_hook(deployment, hook, Outbox(current.state_dir), current)\n"
+    )
+    rerun = subprocess.Popen([sys.executable, "-c", text, tmp_path / "a.json"])
+    await_lines(log, 1)
+    rerun.send_signal(signal.SIGHUP)
+    assert rerun.wait() == -signal.SIGHUP
+    run = outbox.runs.of("a")
+    assert run.hook is not None
+    assert os.getsid(run.hook.pid) == run.hook.pid, "the hook is not there any more"
+    applied(current, quiet("b"))
+    assert is_gone(run.hook.pid)
+    assert log.read_text() == "start\n"
+    assert outbox.runs.of("a") == Run()
+
+
+def test_a_rerun_ends_what_is_left_of_another_before_it_starts(
+    current: Settings, tmp_path: Path
+) -> None:
+    left = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    outbox = Outbox(current.state_dir)
+    outbox.runs.begin("other", "other", "script", identify(left.pid))
+    script = tmp_path / "hooks" / "script"
+    body = apply.run_hook(parse_deployment(quiet("a")), script, outbox, current)
+    assert left.wait() == -signal.SIGKILL
+    assert body["result"] == "42"
+
+
+def use_settings(current: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the settings those of the processes that a test starts."""
+    path = current.state_dir.parent / "settings.toml"
+    lines = [f'{name} = "{getattr(current, name)}"' for name in ("state_dir", "runtime_dir")]
+    path.write_text("\n".join(lines))
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(path))
+
+
 def test_a_process_that_took_the_pid_of_a_hook_is_left_alone(current: Settings) -> None:
     other = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
@@ -261,7 +349,7 @@ def test_a_file_that_is_no_list_is_an_error(tmp_path: Path, content: str) -> Non
         apply.read_deployments(tmp_path / "heat-config")
 
 
-@pytest.mark.parametrize("content", ["null", '""', "[]"])
+@pytest.mark.parametrize("content", ["null", '""', "[]", "{}", "", "\n", " \n\t"])
 def test_no_deployments_yet_is_no_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "heat-config").write_text(content)
     assert apply.read_deployments(tmp_path / "heat-config") == []

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from heat_config_zaqar.run import hook_runner
-from heat_config_zaqar.run.hook_runner import Outcome
+from heat_config_zaqar.run.outcome import Outcome
+from heat_config_zaqar.state.runs import Identity
+from tests.unit.run.test_script_hook import await_lines
 
 
 def hook(directory: Path, text: str, name: str = "script") -> Path:
@@ -25,8 +27,8 @@ def run(path: Path, document: dict[str, Any], timeout: float) -> Outcome:
 
 def test_the_document_arrives_on_standard_input_and_both_streams_come_back(tmp_path: Path) -> None:
     outcome = run(hook(tmp_path, "cat; echo log >&2; exit 3"), {"id": "ü"}, 0)
-    assert json.loads(outcome.stdout) == {"id": "ü"}
-    assert (outcome.stderr, outcome.returncode, outcome.problem) == ("log\n", 3, "")
+    assert json.loads(outcome.end) == {"id": "ü"}
+    assert (outcome.log, outcome.returncode, outcome.problem) == ("log\n", 3, "")
 
 
 def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
@@ -35,6 +37,61 @@ def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path
     assert time.monotonic() - started < 10
     assert outcome.problem == "was killed after 0.5 seconds"
     assert outcome.returncode == -9
+
+
+def test_a_hook_that_takes_too_long_ends_with_what_has_left_its_group_or_its_session(
+    tmp_path: Path,
+) -> None:
+    pids = tmp_path / "pids"
+    text = (
+        f"timeout 60 sleep 50 & echo $! >>{pids}\nsetsid sleep 60 & echo $! >>{pids}\n"
+        f"setsid sh -c 'echo $$ >>{pids}; setsid sleep 60 & echo $! >>{pids}; wait' &\nwait"
+    )
+    assert run(hook(tmp_path, text), {}, 1).problem == "was killed after 1 seconds"
+    assert len(pids.read_text().split()) == 4
+    for pid in pids.read_text().split():
+        assert is_gone(int(pid))
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def in_a_process(text: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """Start Python with what a test needs of the package; `hook` is the first argument."""
+    head = "import os, sys, pathlib\nfrom heat_config_zaqar.run import hook_runner, streams\n"
+    return subprocess.Popen([sys.executable, "-c", head + text], **options)
+
+
+def test_what_a_hook_leaves_behind_can_go_on_printing_after_55_heat_config(tmp_path: Path) -> None:
+    loop = (
+        f"for i in $(seq 30); do sleep 0.1; echo tick $i || exit; echo $i >>{tmp_path}/alive; done"
+    )
+    path = hook(tmp_path, f"({loop}) &\n({loop}) >&2 &\necho '{{}}'")
+    with (tmp_path / "log").open("wb") as log:
+        text = (
+            f"print(hook_runner.run(pathlib.Path({str(path)!r}), {{}}, 0, print, {{}}).returncode)"
+        )
+        assert in_a_process(text, stdout=log, stderr=log).wait() == 0
+    await_lines(tmp_path / "alive", 60)
+    assert (tmp_path / "log").read_text().count("tick 30\n") == 2
+
+
+def test_a_log_that_nobody_reads_holds_no_hook_up(tmp_path: Path) -> None:
+    path = hook(tmp_path, "head -c 1000000 /dev/zero >&2; echo why >&2; echo '{}'")
+    text = (
+        "streams._PATIENCE_SECONDS = 0.5\n"
+        f"outcome = hook_runner.run(pathlib.Path({str(path)!r}), {{}}, 20, lambda _: None, {{}})\n"
+        "print(outcome.problem, outcome.end, outcome.log[-4:])"
+    )
+    process = in_a_process(text, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    with process.stdout, process.stderr:
+        assert process.stdout.read() == b" bytearray(b'{}\\n') why\n\n"
+    assert process.wait() == 0
 
 
 def test_a_hook_that_leaves_a_daemon_behind_ends_all_the_same(tmp_path: Path) -> None:
@@ -52,29 +109,45 @@ def test_a_hook_that_does_not_read_its_input_is_no_trouble(tmp_path: Path) -> No
 def test_output_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     text = "head -c 100000000 /dev/zero; head -c 10000000 /dev/zero >&2"
     outcome = run(hook(tmp_path, text), {}, 0)
-    assert len(outcome.stdout) == 8 * 1024 * 1024
-    assert len(outcome.stderr) == 64 * 1024
+    assert len(outcome.end) == 8 * 1024 * 1024
+    assert outcome.cut == 100_000_000 - len(outcome.end)
+    assert outcome.log == f"[{10_000_000 - 65536} bytes cut]\n" + "\0" * 65536
 
 
-def test_a_hook_that_cannot_be_started_says_why(tmp_path: Path) -> None:
-    path = hook(tmp_path, "true")
-    path.chmod(0o644)
-    assert run(path, {}, 0).problem == f"cannot be started: {path} is not executable"
-
-
-def test_a_hook_whose_interpreter_is_missing_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "mode", "reason"),
+    [
+        ("#!/bin/sh", 0o644, "{path} is not executable"),
+        ("#!/no/such/interpreter", 0o755, "its interpreter '/no/such/interpreter' does not exist"),
+        ("#!/bin/sh\r", 0o755, "its first line ends in a carriage return, as in files of Windows"),
+    ],
+)
+def test_a_hook_that_cannot_be_started_says_why(
+    tmp_path: Path, first: str, mode: int, reason: str
+) -> None:
     path = hook(tmp_path, "")
-    path.write_text("#!/no/such/interpreter\n")
-    outcome = run(path, {}, 0)
-    assert outcome.returncode in (126, 127)
-    assert "not found" in outcome.stderr or "No such file" in outcome.stderr
+    path.write_bytes(f"{first}\n".encode())
+    path.chmod(mode)
+    assert run(path, {}, 0).problem == f"cannot be started: {reason.format(path=path)}"
+
+
+def test_a_hook_that_exits_with_a_shells_code_has_only_failed(tmp_path: Path) -> None:
+    outcome = run(hook(tmp_path, "exit 127"), {}, 0)
+    assert (outcome.returncode, outcome.problem) == (127, "")
+
+
+def test_a_hook_has_roots_home_where_the_service_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    assert run(hook(tmp_path, "echo $HOME"), {}, 0).end == b"/root\n"
 
 
 def test_a_hook_does_nothing_before_its_process_is_recorded(tmp_path: Path) -> None:
     started = tmp_path / "started"
 
-    def record(pid: int) -> None:
-        assert os.getsid(pid) == pid
+    def record(leader: Identity) -> None:
+        assert os.getsid(leader.pid) == leader.pid
         time.sleep(0.5)
         assert not started.exists()
 
@@ -85,7 +158,7 @@ def test_a_hook_does_nothing_before_its_process_is_recorded(tmp_path: Path) -> N
 def test_a_hook_whose_process_cannot_be_recorded_never_runs(tmp_path: Path) -> None:
     started = tmp_path / "started"
 
-    def refuse(_: int) -> None:
+    def refuse(_: Identity) -> None:
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
@@ -99,8 +172,8 @@ def test_a_hook_whose_starter_is_killed_before_the_record_never_runs(tmp_path: P
     text = (
         "import os, pathlib\n"
         "from heat_config_zaqar.run import hook_runner\n"
-        "def die(pid):\n"
-        "    print(pid, flush=True)\n"
+        "def die(leader):\n"
+        "    print(leader.pid, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
         f"hook_runner.run(pathlib.Path({str(path)!r}), {{}}, 0, die, {{}})\n"
     )
@@ -123,7 +196,7 @@ def test_variables_reach_the_hook_beside_our_own(
     monkeypatch.setenv("OURS", "1")
     path = hook(tmp_path, 'echo "$OURS $THEIRS"')
     outcome = hook_runner.run(path, {}, 0, lambda _: None, {"THEIRS": "2"})
-    assert outcome.stdout == b"1 2\n"
+    assert outcome.end == b"1 2\n"
 
 
 @pytest.mark.parametrize(
@@ -151,3 +224,20 @@ def test_the_variable_comes_first_and_a_group_cannot_leave_the_directory(
     assert hook_runner.find("../my-hook_1") == tmp_path / "my-hook_1"
     for group in ("missing", "", "..", "/"):
         assert hook_runner.find(group) is None
+
+
+def test_a_hook_in_libexec_comes_before_one_in_lib(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"/usr/libexec/heat-config/hooks/script", "/var/lib/heat-config/hooks/script"}
+    monkeypatch.delenv("HEAT_CONFIG_HOOKS", raising=False)
+    monkeypatch.setattr(os.path, "isfile", lambda path: str(path) in there)
+    assert hook_runner.find("script") == Path("/usr/libexec/heat-config/hooks/script")
+    there.remove("/usr/libexec/heat-config/hooks/script")
+    assert hook_runner.find("script") == Path("/var/lib/heat-config/hooks/script")
+
+
+@pytest.mark.parametrize("group", ["x" * 300, "\0", "half\ud800", ".", "/"])
+def test_a_group_that_no_file_can_be_named_after_has_no_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(tmp_path))
+    assert hook_runner.find(group) is None

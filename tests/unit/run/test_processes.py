@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from heat_config_zaqar.run.processes import end_session, identify
+from heat_config_zaqar.run.processes import end, identify
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def leader() -> Iterator[subprocess.Popen[bytes]]:
     )
     identity = identify(process.pid)
     yield process
-    end_session(identity)
+    end(identity)
     process.wait()
 
 
@@ -28,9 +28,9 @@ def child_of(leader: subprocess.Popen[bytes]) -> int:
 def test_all_of_a_session_ends(leader: subprocess.Popen[bytes]) -> None:
     identity = identify(leader.pid)
     assert os.getsid(child_of(leader)) == leader.pid
-    assert end_session(identity)
+    assert end(identity)
     assert leader.wait() == -9
-    assert not end_session(identity)
+    assert not end(identity)
 
 
 def test_what_a_leader_left_behind_ends(leader: subprocess.Popen[bytes]) -> None:
@@ -39,8 +39,8 @@ def test_what_a_leader_left_behind_ends(leader: subprocess.Popen[bytes]) -> None
     leader.kill()
     leader.wait()
     assert os.getsid(child) == identity.pid
-    assert end_session(identity)
-    assert not end_session(identity)
+    assert end(identity)
+    assert not end(identity)
 
 
 @pytest.mark.parametrize("change", [{"boot": "another"}, {"started": 1}])
@@ -48,7 +48,7 @@ def test_a_process_of_another_boot_or_start_is_left_alone(
     leader: subprocess.Popen[bytes], change: dict[str, object]
 ) -> None:
     identity = dataclasses.replace(identify(leader.pid), **change)  # type: ignore[arg-type]
-    assert not end_session(identity)
+    assert not end(identity)
     assert leader.poll() is None
 
 
@@ -57,3 +57,16 @@ def test_a_process_that_is_not_there_has_no_identity() -> None:
     process.wait()
     with pytest.raises(ProcessLookupError, match=str(process.pid)):
         identify(process.pid)
+
+
+def test_what_is_older_than_a_leader_is_not_of_its_session(
+    leader: "subprocess.Popen[bytes]",
+) -> None:
+    identity = identify(leader.pid)
+    child_of(leader)
+    leader.kill()
+    leader.wait()
+    # As if the pid had been given away: only the child is left, which another leader has started.
+    later = dataclasses.replace(identity, started=identity.started + 10_000_000)
+    assert not end(later)
+    assert end(identity)
