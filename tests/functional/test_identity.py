@@ -13,7 +13,7 @@ import pytest
 
 from testbed import config_drive
 from testbed.cloud import Cloud
-from testbed.guest import Container, wait_for
+from testbed.guest import Container, copy_changes, wait_for
 from testbed.heat import Heat, Script, deployments_template
 from tests.functional.test_first_boot import first_metadata
 from tests.integration.test_cloud import Guest
@@ -138,7 +138,7 @@ def test_a_disk_that_is_put_back_runs_what_it_lost_and_leaves_no_old_signal(
     heat.wait_for("restored", ["CREATE_COMPLETE"], 180)
     guest.power_off()
     kept = tmp_path / "kept"
-    shutil.copytree(guest.changes, kept, symlinks=True)
+    copy_changes(guest.changes, kept)
     guest.boot()
     heat.update_stack("restored", saying("two"), wait=True, timeout=180)
     queue = signal_queue(guest)

@@ -16,7 +16,7 @@ from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError, RefusedError
 from heat_config_zaqar.log import log_to_stderr
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 
 
@@ -48,6 +48,7 @@ def notify(config: Path, signal: str) -> None:
     :raises OSError: a file cannot be read or written.
     """
     current = settings.load()
+    identity.require_ownership(current)
     document = durable.read_json(config)
     if document is None:
         raise InvalidMetadataError(f"there is no deployment in {config}")

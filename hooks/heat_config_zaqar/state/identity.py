@@ -30,6 +30,8 @@ _MACHINE_FILES = (
 )
 # A container sees the DMI of its host, which is that of its neighbours as well.
 _CONTAINER = Path("/run/systemd/container")
+# Heat's part-handler leaves one; os-apply-config reads it (`elements/os-collect-config-zaqar`).
+_COPY_OF_FIRST_METADATA = Path("/var/lib/cloud/data/cfn-init-data")
 # What firmware without an identity says: all digits are the same.
 _NO_IDENTITY = ({"0"}, {"f"})
 _CONF_AS_BUILT = "[DEFAULT]\ncommand = os-refresh-config\n"
@@ -133,7 +135,7 @@ def set_aside(settings: Settings) -> Path:
     owner, stored = recorded(settings), MetadataStore(settings.metadata_file).read()
     whose = stored.login[1] if stored.login else (owner.first if owner else "")
     aside = settings.state_dir.with_name(f"{settings.state_dir.name}.of-{_as_name(whose)}")
-    for older in aside.parent.glob(f"{settings.state_dir.name}.of-*"):
+    for older in _set_aside_before(settings):
         if older != aside:
             shutil.rmtree(older)
     durable.make_directory(aside)
@@ -142,6 +144,20 @@ def set_aside(settings: Settings) -> Path:
             shutil.move(path, aside / path.name)
         forget_login(settings)
     return aside
+
+
+def forget(settings: Settings) -> None:
+    """Leave a disk of which each copy is a guest of its own; what the build made stays.
+
+    :raises OSError: a file system refuses.
+    """
+    with durable.locked(settings.state_dir / "apply.lock"):
+        for path in (*traces(settings), *_set_aside_before(settings)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        forget_login(settings)
+        settings.first_metadata.unlink(missing_ok=True)
+        if _COPY_OF_FIRST_METADATA.exists():
+            _COPY_OF_FIRST_METADATA.write_text("{}\n")
 
 
 def traces(settings: Settings) -> list[Path]:
@@ -161,6 +177,10 @@ def forget_login(settings: Settings) -> None:
     if settings.runtime_dir.exists():
         for path in settings.runtime_dir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _set_aside_before(settings: Settings) -> list[Path]:
+    return list(settings.state_dir.parent.glob(f"{settings.state_dir.name}.of-*"))
 
 
 def _owner_file(settings: Settings) -> Path:

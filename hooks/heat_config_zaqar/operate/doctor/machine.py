@@ -8,7 +8,8 @@ from heat_config_zaqar.errors import SettingsError
 from heat_config_zaqar.operate.doctor.guest import Guest, NotChecked, Problem
 from heat_config_zaqar.operate.report import State
 from heat_config_zaqar.settings import load
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
+from heat_config_zaqar.state.identity import Standing
 
 _SERVICES = ("os-collect-config.service", "heat-config-zaqar-deliver.timer")
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
@@ -71,4 +72,16 @@ def _state(guest: Guest) -> str:
     return f"{len(guest.report.records)} records can be read"
 
 
-CHECKS = (_settings, _service, _disk, _state)
+def _identity(guest: Guest) -> str:
+    guest.report  # noqa: B018 # raises where the state is for root alone
+    standing = identity.standing(guest.settings)
+    if standing is Standing.STRANGER:
+        advice = "hand over this server's own metadata, or call `heat-config-zaqar adopt`"
+        raise Problem("the state is another machine's: this disk is a copy of its disk", advice)
+    if standing is Standing.HEIR:
+        advice = "systemctl restart os-collect-config, which sets that state aside"
+        raise Problem("the state is another server's than the first metadata", advice)
+    return "the state is this machine's"
+
+
+CHECKS = (_settings, _identity, _service, _disk, _state)
