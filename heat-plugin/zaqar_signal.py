@@ -7,6 +7,7 @@ signal queue by is valid whenever a resource has it read; a deployment whose tra
 and that works there is the same here.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,6 +19,8 @@ from heat.engine.resources.openstack.heat import structured_config as structured
 from oslo_config import cfg
 from oslo_serialization import jsonutils
 from oslo_utils import timeutils
+
+_LOG = logging.getLogger(__name__)
 
 AUTO = "AUTO"
 # What the spec of this transport called it, and what a server's transport is called to this day.
@@ -108,7 +111,7 @@ class SoftwareDeployment(software.SoftwareDeployment):
 
     def handle_update(self, json_snippet: Any, tmpl_diff: Any, prop_diff: Any) -> Any:
         """Renew the URL at each update: Zaqar may sign with another key by now."""
-        self._renew_signed_url()
+        self._keep_signed_url_valid(timedelta.max)
         return super().handle_update(json_snippet, tmpl_diff, prop_diff)
 
     def _get_derived_config_id(self) -> Any:
@@ -120,18 +123,23 @@ class SoftwareDeployment(software.SoftwareDeployment):
         self._keep_signed_url_valid()
         return super()._check_complete()
 
-    def _keep_signed_url_valid(self) -> None:
-        known = self.data().get(_SIGNED_URL)
-        if known is None:
+    def _keep_signed_url_valid(self, least: timedelta = RENEW_BEFORE_EXPIRY) -> None:
+        """Renew a URL that has less than `least` left; while it is valid that may fail."""
+        known, queue_id = self.data().get(_SIGNED_URL), self.data().get(_QUEUE_ID)
+        if known is None or queue_id is None:
             return
         expiry = timeutils.parse_isotime(jsonutils.loads(known)["expires"])
-        if timeutils.normalize_time(expiry) - timeutils.utcnow() < RENEW_BEFORE_EXPIRY:
-            self._renew_signed_url()
-
-    def _renew_signed_url(self) -> None:
-        queue_id = self.data().get(_QUEUE_ID)
-        if queue_id is None:
+        left = timeutils.normalize_time(expiry) - timeutils.utcnow()
+        if left >= least:
             return
+        try:
+            self._renew_signed_url(queue_id)
+        except Exception:  # whatever Keystone and Zaqar do, Heat would have gone on waiting
+            if left <= timedelta():
+                raise
+            _LOG.warning("the URL of signal queue %s was not renewed", queue_id, exc_info=True)
+
+    def _renew_signed_url(self, queue_id: str) -> None:
         zaqar = self.client_plugin("zaqar").create_for_tenant(
             self.stack.stack_user_project_id, self._user_token()
         )

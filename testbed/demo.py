@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def main() -> int:
         if options.step == "inside":
             return _show(progress)
         image = _build(options, progress)
-        print(f"\nThe image: {image.qcow2}\nIn a pipeline:\n    {image.command_line}\n")
+        pipeline = textwrap.indent(image.command_line, "    ")
+        print(f"\nThe image: {image.qcow2}\nIn a pipeline, in a copy of this tree:\n{pipeline}")
         status = 0 if options.step == "image" else _show_isolated(options.started, progress)
         progress("all done, with the installation of what was missing")
         return status

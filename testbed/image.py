@@ -16,17 +16,16 @@ import re
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from testbed import kpartx
+from testbed import image_files, kpartx
+from testbed.image_files import ImageError as ImageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SECTION = "## Use it in a pipeline"
@@ -54,10 +53,6 @@ NO_NETWORK = re.compile(
     r"|No matching distribution found|Failed to establish a new connection"
 )
 OUR_LINE = re.compile(r"(?:os-collect|heat)-config-zaqar: .+")
-
-
-class ImageError(Exception):
-    """Why there is no image, in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +123,7 @@ def build(
         progress(f"one file system, with kernel and initrd beside it: {reason}")
     _require_tools(whole_disk)
     if not known.keyring.exists():
-        progress(f"the archive's signatures are not checked: there is no {known.keyring}")
+        progress(f"the archive's signatures are not checked: no {known.keyring}, see README")
     variables = {
         **known.environment,
         **_security_mirror(distribution),
@@ -144,8 +139,8 @@ def build(
         source = _copy_of_this_tree(Path(scratch))
         _run(kpartx.in_place(shell) if stand_in else shell, source, variables, log, progress)
         _take(source / "guest", out)
-    tar = _archive(out, whole_disk)
-    kernel, initrd = _boot_files(tar, out)
+    tar = image_files.archive(out, whole_disk)
+    kernel, initrd = image_files.boot_files(tar, out)
     return Image(
         log=log,
         command_line=_command_line(variables, commands),
@@ -271,13 +266,15 @@ def _run(
     progress: Callable[[str], None],
 ) -> None:
     """Run README's commands in `source` with their output in `log`, and say where it is."""
+    # tox's PYTHONPATH would have the elements found in this tree, not where pip has put them.
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     with (
         log.open("w", encoding="utf-8") as sink,
         subprocess.Popen(
             command,
             cwd=source,
-            env={**os.environ, "PATH": path, "DIB_NO_TMPFS": "1", **variables},
+            env={**outside, "PATH": path, "DIB_NO_TMPFS": "1", **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -316,8 +313,8 @@ def _failure(log: Path) -> str:
     """The line of the log that tells most about why the build failed."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]
     for line in lines:
-        if found := OUR_LINE.search(line):
-            return found[0]
+        if OUR_LINE.match(_without_stamp(line)):  # pip, too, says our name
+            return _without_stamp(line)
     for line in lines:
         if NO_NETWORK.search(line):
             return f"packages could not be fetched, is there a network? {_without_stamp(line)}"
@@ -335,62 +332,6 @@ def _take(built: Path, out: Path) -> None:
     shutil.rmtree(manifests, ignore_errors=True)
     built.with_name(f"{built.name}.d").rename(manifests)
     built.with_name(f"{built.name}.qcow2").replace(out.with_name(f"{out.name}.qcow2"))
-
-
-def _archive(out: Path, whole_disk: bool) -> Path:
-    """Write the image's files as a tar beside it; return that."""
-    root = [] if os.geteuid() == 0 else ["sudo"]
-    archive = out.with_name(f"{out.name}.tar")
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch, archive.open("wb") as sink:
-        disk, mounted = Path(scratch, "disk"), Path(scratch, "mounted")
-        mounted.mkdir()
-        qcow2 = str(out.with_name(f"{out.name}.qcow2"))
-        subprocess.run(["qemu-img", "convert", "-O", "raw", qcow2, str(disk)], check=True)
-        options = f"ro,loop,offset={_root_offset(disk) if whole_disk else 0}"
-        subprocess.run([*root, "mount", "-o", options, str(disk), str(mounted)], check=True)
-        try:
-            files = ["tar", "--create", "--numeric-owner", "--xattrs", "-C", str(mounted), "."]
-            subprocess.run([*root, *files], check=True, stdout=sink)
-        finally:
-            subprocess.run([*root, "umount", str(mounted)], check=True)
-    return archive
-
-
-def _root_offset(disk: Path) -> int:
-    """Return where the largest partition of an MBR begins, in bytes: the `vm` element's."""
-    with disk.open("rb") as file:
-        table = file.read(512)[446:510]
-    starts = {sectors: start for start, sectors in struct.iter_unpack("<8xII", table)}
-    return 512 * int(starts[max(starts)])
-
-
-def _boot_files(archive: Path, out: Path) -> tuple[Path, Path]:
-    """Take the newest kernel and its initrd out of the image's tar."""
-    with tarfile.open(archive) as tar:
-        members = {
-            name.removeprefix("./boot/vmlinuz-"): name
-            for name in tar.getnames()
-            if name.startswith("./boot/vmlinuz-")
-        }
-        if not members:
-            raise ImageError(f"{archive} holds no kernel in /boot")
-        version = max(members, key=_version_key)
-        kernel = out.with_name(f"{out.name}.vmlinuz")
-        initrd = out.with_name(f"{out.name}.initrd")
-        for source, target in (
-            (members[version], kernel),
-            (f"./boot/initrd.img-{version}", initrd),
-        ):
-            content = tar.extractfile(source)
-            if content is None:
-                raise ImageError(f"{archive}: {source} is no file")
-            with content, target.open("wb") as sink:
-                shutil.copyfileobj(content, sink)
-    return kernel, initrd
-
-
-def _version_key(version: str) -> list[tuple[int, str]]:
-    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", version)]
 
 
 def save(image: Image, out: Path) -> None:
@@ -425,7 +366,7 @@ def main() -> int:
         image = build(
             options.out.absolute(), distribution=options.distribution, release=options.release
         )
-    except ImageError as error:
+    except (ImageError, subprocess.CalledProcessError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     save(image, options.out.absolute())

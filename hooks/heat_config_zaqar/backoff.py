@@ -5,37 +5,19 @@ do not come back to it at the same moment.
 """
 
 import random
-from collections.abc import Callable
 
 
-class Backoff:
-    """A wait that doubles up to a cap, each one shortened by chance.
+def pause(lasted: float, first: float, cap: float) -> float:
+    """Return how long to wait: as long as the trouble has lasted, within bounds. So waits double.
 
-    :param first: seconds of the first wait.
-    :param cap: seconds of the longest wait.
-    :param least: the share of a wait that chance leaves; 0 is full jitter, for many guests that
-        lost one server at the same moment.
+    All are seconds.
     """
+    return min(max(lasted, first), cap)
 
-    def __init__(
-        self,
-        first: float,
-        cap: float,
-        least: float = 0.5,
-        chance: Callable[[float, float], float] = random.uniform,
-    ) -> None:
-        self._first = first
-        self._cap = cap
-        self._least = least
-        self._chance = chance
-        self._tries = 0
 
-    def reset(self) -> None:
-        """Begin with the first wait again."""
-        self._tries = 0
+def spread(seconds: float, least: float = 0.5) -> float:
+    """Return a wait shortened by chance.
 
-    def next(self) -> float:
-        """Return the seconds to wait before the next try."""
-        whole = min(self._first * 2.0 ** min(self._tries, 30), self._cap)
-        self._tries += 1
-        return self._chance(whole * self._least, whole)
+    :param least: the share of it that is left; 0 is for many guests that lost one server at once.
+    """
+    return seconds * random.uniform(least, 1)  # noqa: S311 # no secret hangs on it

@@ -1,29 +1,35 @@
-"""What Heat's metadata says: snapshots, deployments, and where each result has to go.
+"""What Heat's metadata says: deployments, logins, and where each result has to go.
 
 Owns the format of Heat's metadata (`heat.engine.resources.openstack.heat.software_deployment`,
 `heat.rpc.api.SoftwareConfig`). Pure: neither reads nor writes.
-Invariant: what leaves here is well-formed; an id can serve as a file name.
+Invariant: what leaves here is well-formed, and an id can serve as a file name; a deployment that
+cannot be run but can be signalled leaves as well, and says what is wrong with it.
 """
 
 import dataclasses
 import enum
+import functools
+import hashlib
+import logging
 import math
 import re
 from typing import Any
 
 from heat_config_zaqar.errors import InvalidMetadataError
+from heat_config_zaqar.nesting import too_deep
 from heat_config_zaqar.succession import Target, target_of
 
-# Heat's ids are UUIDs. Others may come from other collectors, but must be safe as a file name.
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# os-collect-config makes a cache file of the name of each os-apply-config deployment.
-_SAFE_NAME = re.compile(r"[^/\0.][^/\0]{0,199}")
-# python-zaqarclient and Zaqar accept these characters in the name of a queue.
+# Heat's ids are UUIDs. Others may come from other collectors; such a one serves as a file name.
+_ORDINARY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Zaqar accepts these characters in the name of a queue.
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# No store of Zaqar's takes as many, and Python's own functions recurse.
-MOST_LEVELS = 90
 # Ten years: more than a process can wait for would be an error when it is too late to say so.
-_MOST_SECONDS = 10 * 365 * 86400
+MOST_SECONDS = 10 * 365 * 86400
+_LOGIN_KEYS = ("auth_url", "user_id", "project_id", "password", "queue_id")
+# Our own key in the document of a deployment that cannot be run, which is read again later.
+_PROBLEM = "problem"
+
+_LOG = logging.getLogger(__name__)
 
 
 class Transport(enum.StrEnum):
@@ -58,6 +64,7 @@ class Deployment:
     :ivar id: the config id; each update of a deployment has a new one.
     :ivar creation_time: when Heat made the config, ISO 8601, as Heat gave it.
     :ivar document: what Heat sent, which is what the hook reads on its standard input.
+    :ivar problem: why it cannot be run; empty where it can.
     """
 
     id: str
@@ -65,6 +72,7 @@ class Deployment:
     group: str
     creation_time: str
     document: dict[str, Any] = dataclasses.field(repr=False)
+    problem: str = ""
 
     def input(self, name: str) -> Any:
         """Return the value of the input `name`, or None."""
@@ -84,39 +92,33 @@ class Deployment:
         return self.text_input("deploy_action")
 
     @property
-    def queue(self) -> str:
-        """The signal queue, empty where the deployment signals by other means.
-
-        :raises InvalidMetadataError: the name is not one of a Zaqar queue.
-        """
-        return _checked_queue(self.text_input("deploy_queue_id"), f"deployment {self.id}")
-
-    @property
     def target(self) -> Target:
         """Which deployment resource of Heat this is a config of."""
-        return target_of(
-            self.text_input("deploy_stack_id"),
-            self.text_input("deploy_resource_name"),
-            self.text_input("deploy_queue_id"),
-        )
+        names = ("deploy_stack_id", "deploy_resource_name", "deploy_queue_id")
+        return target_of(*map(self.text_input, names))
 
     @property
     def transport(self) -> Transport:
         """How to signal; where Heat does not say, what the other inputs allow.
 
-        :raises InvalidMetadataError: the transport is unknown.
+        :raises InvalidMetadataError: it is unknown, or Zaqar has no queue of that name.
         """
-        named = self.text_input("deploy_signal_transport")
-        if named:
-            try:
-                return Transport(named)
-            except ValueError:
-                known = ", ".join(Transport)
-                raise InvalidMetadataError(
-                    f"deployment {self.id}: unknown signal transport {named!r}; known are {known}"
-                ) from None
+        named, queue = (
+            self.text_input("deploy_signal_transport"),
+            self.text_input("deploy_queue_id"),
+        )
+        if named and named not in list(Transport):
+            known = ", ".join(Transport)
+            raise self._invalid(f"unknown signal transport {named!r}; known are {known}")
+        transport = Transport(named) if named else self._possible_transport()
+        if transport is Transport.ZAQAR and not _QUEUE_NAME.fullmatch(queue):
+            raise self._invalid(f"{_shown(queue)} is not the name of a queue")
+        return transport
+
+    def _possible_transport(self) -> Transport:
         if self.input("deploy_signal_id"):
-            return Transport.CFN
+            put = self.text_input("deploy_signal_verb").upper() == "PUT"
+            return Transport.TEMP_URL if put else Transport.CFN
         if self.input("deploy_queue_id"):
             return Transport.ZAQAR
         return Transport.HEAT if self.input("deploy_auth_url") else Transport.NONE
@@ -135,91 +137,125 @@ class Deployment:
             return None
         try:
             seconds = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = math.nan
-        if not 0 <= seconds <= _MOST_SECONDS:
-            raise InvalidMetadataError(
-                f"deployment {self.id}: deploy_timeout is not a number of seconds: {_shown(value)}"
-            )
+        if not 0 <= seconds <= MOST_SECONDS:
+            raise self._invalid(f"deploy_timeout is not a number of seconds: {_shown(value)}")
         return seconds
 
     @property
     def credentials(self) -> Credentials:
         """The deployment's own Keystone login."""
-        return Credentials(
-            auth_url=self.text_input("deploy_auth_url"),
-            user_id=self.text_input("deploy_user_id"),
-            project_id=self.text_input("deploy_project_id"),
-            region_name=self.text_input("deploy_region_name"),
-            password=self.text_input("deploy_password"),
-        )
+        keys = ("auth_url", "user_id", "project_id", "region_name", "password")
+        return Credentials(**{key: self.text_input(f"deploy_{key}") for key in keys})
+
+    def _invalid(self, reason: str) -> InvalidMetadataError:
+        return InvalidMetadataError(f"deployment {self.id}: {reason}")
 
 
 def parse_deployment(document: Any) -> Deployment:
     """Check one entry of the metadata's `deployments`.
 
     String inputs whose value is not a string become strings, as upstream does: Heat sends what
-    the template's author wrote.
+    the template's author wrote. A name may be anything, and an id any text: one that is no file
+    name is replaced by its digest, here and for the hook.
 
-    :raises InvalidMetadataError: it cannot be run; the message names the deployment.
+    :raises InvalidMetadataError: it has neither an id nor an address to signal to.
     """
     if not isinstance(document, dict):
-        raise InvalidMetadataError(f"a deployment is not a map but {_kind(document)}")
-    config_id = document.get("id")
-    if not isinstance(config_id, str) or not _SAFE_ID.fullmatch(config_id):
-        raise InvalidMetadataError(f"deployment {_shown(config_id)}: the id is not usable")
-    where = f"deployment {config_id}"
-    if levels(document) > MOST_LEVELS:
-        raise InvalidMetadataError(f"{where}: is nested over {MOST_LEVELS} levels deep")
-    name = document.get("name", config_id)
-    group = document.get("group") or "Heat::Ungrouped"
-    if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name):
-        raise InvalidMetadataError(f"{where}: the name {_shown(name)} is not usable")
-    if not isinstance(group, str):
-        raise InvalidMetadataError(f"{where}: the group is not a string but {_kind(group)}")
-    checked = {**document, "inputs": _checked_inputs(document.get("inputs"), where)}
-    creation_time = document.get("creation_time")
-    return Deployment(
-        id=config_id,
-        name=name,
-        group=group,
-        creation_time=creation_time if isinstance(creation_time, str) else "",
-        document=checked,
+        raise InvalidMetadataError(f"a deployment is not a map but {type(document).__name__}")
+    problem = _problem_of(document)
+    document = _signalled_only(document, problem) if problem else _with_texts(document)
+    texts = {key: value for key, value in document.items() if isinstance(value, str)}
+    made = Deployment(
+        id=texts.get("id", ""),
+        name=texts.get("name", ""),
+        group=texts.get("group") or "Heat::Ungrouped",
+        creation_time=texts.get("creation_time", ""),
+        document=document,
+        problem=problem,
     )
+    config_id = made.id
+    if not config_id:
+        address = (*made.target, made.text_input("deploy_signal_id"))
+        if not any(address):
+            raise InvalidMetadataError(f"a deployment {problem}, and nowhere to signal that to")
+        config_id = "\0".join((*address, made.creation_time))
+    if not _ORDINARY_ID.fullmatch(config_id):
+        config_id = hashlib.sha256(config_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return dataclasses.replace(
+        made, id=config_id, name=made.name or config_id, document={**document, "id": config_id}
+    )
+
+
+def _problem_of(document: dict[str, Any]) -> str:
+    """Return why a deployment cannot be run; empty where it can."""
+    known, group, inputs = (document.get(key) for key in (_PROBLEM, "group", "inputs"))
+    if known and isinstance(known, str):
+        return known
+    if deep := too_deep(document):
+        return deep
+    if not isinstance(document.get("id"), str) or not document["id"]:
+        return f"has no id but {_shown(document.get('id'))}"
+    if group and not isinstance(group, str):
+        return f"has a group that is not a string but {type(group).__name__}"
+    if len(_named(inputs)) < (len(inputs) if isinstance(inputs, list) else inputs is not None):
+        return "has inputs that are not a list of maps with a name"
+    return ""
+
+
+def _named(inputs: Any) -> list[dict[str, Any]]:
+    return [
+        item
+        for item in (inputs if isinstance(inputs, list) else [])
+        if isinstance(item, dict) and isinstance(item.get("name"), str)
+    ]
+
+
+def _signalled_only(document: dict[str, Any], problem: str) -> dict[str, Any]:
+    """Return what is needed to signal that a deployment cannot be run, whatever else is in it."""
+    kept = ("id", "name", "group", "creation_time", "config")
+    texts = {key: document[key] if isinstance(document.get(key), str) else "" for key in kept}
+    inputs = [
+        {"name": item["name"], "value": item["value"]}
+        for item in _named(document.get("inputs"))
+        if isinstance(item.get("value"), str)
+    ]
+    return {**texts, "inputs": inputs, _PROBLEM: problem}
+
+
+def _with_texts(document: dict[str, Any]) -> dict[str, Any]:
+    inputs = [
+        {**item, "value": str(item.get("value"))}
+        if item.get("type") == "String" and not isinstance(item.get("value"), str)
+        else item
+        for item in document.get("inputs") or []
+    ]
+    return {**document, "inputs": inputs}
 
 
 def parse_credentials(section: Any) -> tuple[Credentials, str] | None:
-    """Return login and queue of the metadata's `os-collect-config.zaqar`; None if unusable."""
+    """Return login and queue of the metadata's `os-collect-config.zaqar`; None if unusable.
+
+    Where only a part of it is, that is logged once.
+    """
     if not isinstance(section, dict):
         return None
-    keys = ("auth_url", "user_id", "project_id", "password", "queue_id")
-    if not all(isinstance(section.get(key), str) and section[key] for key in keys):
+    texts = {key: value for key, value in section.items() if isinstance(value, str) and value}
+    unusable = [key for key in _LOGIN_KEYS if key not in texts]
+    if not unusable and not _QUEUE_NAME.fullmatch(texts["queue_id"]):
+        unusable = ["queue_id"]
+    if unusable:
+        if len(unusable) < len(_LOGIN_KEYS):
+            _warn_once(f"the section [zaqar] has no usable {' and no usable '.join(unusable)}")
         return None
-    if not _QUEUE_NAME.fullmatch(section["queue_id"]):
-        return None
-    login = Credentials(
-        auth_url=section["auth_url"],
-        user_id=section["user_id"],
-        project_id=section["project_id"],
-        region_name=str(section.get("region_name") or ""),
-        password=section["password"],
-        ca_file=str(section.get("ca_file") or ""),
-    )
-    return login, section["queue_id"]
+    keys = ("auth_url", "user_id", "project_id", "region_name", "password", "ca_file")
+    return Credentials(**{key: texts.get(key, "") for key in keys}), texts["queue_id"]
 
 
-def levels(value: Any) -> int:
-    """Return how many lists and maps are inside each other in what JSON can hold."""
-    count = 0
-    inside = [value]
-    while inside := [item for item in inside if isinstance(item, list | dict)]:
-        count += 1
-        inside = [
-            below
-            for item in inside
-            for below in (item.values() if isinstance(item, dict) else item)
-        ]
-    return count
+@functools.cache
+def _warn_once(problem: str) -> None:
+    _LOG.warning("%s: signals and metadata by Zaqar need it", problem)
 
 
 def for_its_action(deployment: Deployment) -> Deployment:
@@ -227,8 +263,10 @@ def for_its_action(deployment: Deployment) -> Deployment:
 
     Any other deployment is returned as it is.
 
-    :raises InvalidMetadataError: the component has nothing for `deploy_action`.
+    :raises InvalidMetadataError: it cannot be run, or has nothing for `deploy_action`.
     """
+    if deployment.problem:
+        raise InvalidMetadataError(f"deployment {deployment.id}: {deployment.problem}")
     if deployment.group != "component":
         return deployment
     config = deployment.document.get("config")
@@ -244,32 +282,6 @@ def for_its_action(deployment: Deployment) -> Deployment:
     raise InvalidMetadataError(
         f"deployment {deployment.id}: its component has no config for action {deployment.action!r}"
     )
-
-
-def _checked_inputs(inputs: Any, where: str) -> list[dict[str, Any]]:
-    if inputs is None:
-        return []
-    if not isinstance(inputs, list):
-        raise InvalidMetadataError(f"{where}: the inputs are not a list but {_kind(inputs)}")
-    checked = []
-    for item in inputs:
-        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-            raise InvalidMetadataError(f"{where}: an input is not a map with a name")
-        value = item.get("value")
-        if item.get("type") == "String" and not isinstance(value, str):
-            item = {**item, "value": str(value)}
-        checked.append(item)
-    return checked
-
-
-def _checked_queue(queue: str, where: str) -> str:
-    if queue and not _QUEUE_NAME.fullmatch(queue):
-        raise InvalidMetadataError(f"{where}: {_shown(queue)} is not the name of a queue")
-    return queue
-
-
-def _kind(value: Any) -> str:
-    return type(value).__name__
 
 
 def _shown(value: Any) -> str:

@@ -34,7 +34,12 @@ class RebootDueError(HeatConfigError):
 
 
 class TemporaryError(HeatConfigError):
-    """A service is away or overloaded: not carried out, but may succeed later."""
+    """Not carried out, but may succeed later.
+
+    :ivar is_away: the connection failed: whatever else is meant for the same service would as well.
+    """
+
+    is_away = False
 
 
 class AmbiguousError(TemporaryError):
@@ -47,6 +52,10 @@ class PermanentError(HeatConfigError):
 
 class RejectedError(PermanentError):
     """A service, or a proxy in its place, refused the request."""
+
+
+class UnacceptableError(RejectedError):
+    """A service finds fault with what the request says (400)."""
 
 
 class UnauthorizedError(RejectedError):

@@ -1,7 +1,7 @@
 """What the image was built with, or the operator set since: `/etc/heat-config-zaqar.toml`.
 
 Invariant: this is the only place that knows the file's keys, their defaults and the default paths;
-a missing file means the defaults, a key it does not know or a value of a wrong type is an error.
+a missing file means the defaults, a key it does not know or a value that cannot work is an error.
 """
 
 import dataclasses
@@ -9,11 +9,20 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from heat_config_zaqar.deployment import MOST_SECONDS
 from heat_config_zaqar.errors import SettingsError
 
 SETTINGS_FILE = Path("/etc/heat-config-zaqar.toml")
 SETTINGS_VARIABLE = "HEAT_CONFIG_ZAQAR_SETTINGS"
+# The least and the most of each number; a message of the metadata queue lives for an hour.
+_BOUNDS = {
+    "max_attempts": (1, 1000),
+    "hook_timeout": (0, MOST_SECONDS),
+    "poll_interval": (0.1, 1800),
+    "request_timeout": (0.1, 600),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +31,9 @@ class Settings:
 
     :param ca_file: PEM file that certificates are verified with, instead of the system's store.
     :param insecure: do not verify certificates at all.
+    :param proxy: HTTP proxy for all requests, as `http://HOST:PORT`; empty for none. The variables
+        `http_proxy` and its like are not looked at.
+    :param no_proxy: hosts, domains and networks that are reached without it, with commas between.
     :param max_attempts: how often a hook that a crash or reboot interrupts is started.
     :param hook_timeout: seconds a hook may take; 0 for no limit.
     :param push: be woken by Zaqar's WebSocket where the catalog has one.
@@ -37,6 +49,8 @@ class Settings:
 
     ca_file: str = ""
     insecure: bool = False
+    proxy: str = ""
+    no_proxy: str = ""
     max_attempts: int = 3
     hook_timeout: float = 0
     push: bool = True
@@ -92,22 +106,35 @@ def parse(text: str, origin: str) -> Settings:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{origin} is not TOML: {error}") from error
     known = {field.name: field.default for field in dataclasses.fields(Settings)}
-    return Settings(**{key: _typed(origin, key, value, known) for key, value in values.items()})
+    return Settings(**{key: _usable(origin, key, value, known) for key, value in values.items()})
 
 
-def _typed(origin: str, key: str, value: Any, known: dict[str, Any]) -> Any:
+def _usable(origin: str, key: str, value: Any, known: dict[str, Any]) -> Any:
     if key not in known:
         raise SettingsError(f"{origin}: unknown key {key!r}; known are {', '.join(sorted(known))}")
     default = known[key]
-    if isinstance(default, Path) and isinstance(value, str):
+    text = isinstance(default, str | Path)
+    accepted = (int, float) if key in _BOUNDS and key != "max_attempts" else (type(default),)
+    if type(value) not in ((str,) if text else accepted) or (text and "\0" in value):
+        raise SettingsError(f"{origin}: {key} must be like {str(default)!r}, not {value!r}")
+    if key in _BOUNDS and not _BOUNDS[key][0] <= value <= _BOUNDS[key][1]:
+        least, most = _BOUNDS[key]
+        raise SettingsError(f"{origin}: {key} must be from {least:g} to {most:g}, not {value!r}")
+    if key == "proxy" and value and not _is_proxy(value):
+        raise SettingsError(f"{origin}: proxy must be like 'http://proxy.example:3128'")
+    if isinstance(default, Path):
+        if not Path(value).is_absolute():
+            raise SettingsError(f"{origin}: {key} must be an absolute path, not {value!r}")
         return Path(value)
-    number = isinstance(default, int | float) and not isinstance(default, bool)
-    accepted = (int, float) if number and key != "max_attempts" else (type(default),)
-    if type(value) not in accepted:
-        raise SettingsError(f"{origin}: {key} must be like {default!r}, not {value!r}")
-    if (number and value < 0) or (key == "max_attempts" and value < 1):
-        raise SettingsError(f"{origin}: {key} is too small: {value!r}")
     return value
+
+
+def _is_proxy(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname and parts.port != 0)
+    except ValueError:
+        return False

@@ -7,9 +7,10 @@ Invariant: a body is a map, fits, and always says the true status code.
 """
 
 import json
+import math
 from typing import Any
 
-from heat_config_zaqar.deployment import MOST_LEVELS, levels
+from heat_config_zaqar.nesting import too_deep
 
 STDOUT = "deploy_stdout"
 STDERR = "deploy_stderr"
@@ -17,8 +18,8 @@ STATUS_CODE = "deploy_status_code"
 # Heat ignores it; it lets us recognise our own message in a queue that all updates share.
 CONFIG_ID = "deploy_config_id"
 
-# What Zaqar takes by default; a queue may say otherwise. Heat's own APIs take more.
-DEFAULT_LIMIT_BYTES = 262144
+# What Heat's APIs take by default (`max_json_body_size`); a queue of Zaqar's says its own limit.
+DEFAULT_LIMIT_BYTES = 1024 * 1024
 
 Body = dict[str, Any]
 
@@ -32,30 +33,63 @@ def unusable(body: Any) -> str:
     """Return why a signal cannot have this body; empty where it can."""
     if not isinstance(body, dict):
         return "is not a map"
-    return f"is nested over {MOST_LEVELS} levels deep" if levels(body) > MOST_LEVELS else ""
+    return too_deep(body)
+
+
+def storable(value: Any) -> Any:
+    """Return `value` as every store of Zaqar's and Heat's takes it.
+
+    What is no Unicode in a text is escaped; a number that JSON or 64 bits do not hold becomes text.
+    """
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    fits = isinstance(value, int) and -(2**63) <= value < 2**63
+    return value if value is None or fits else str(value)
 
 
 def fit(body: Body, limit: int) -> Body:
     """Return `body` so that its JSON takes at most `limit` bytes.
 
-    The streams are cut first, from the front, since errors come last; then other texts, then any
-    output. A visible marker says how much was cut.
+    The streams are cut first, from the front, since errors come last. Of the outputs only those go
+    that do not fit, the largest first: texts are cut as well, anything else becomes a text that
+    says how large it was. The streams keep a quarter of the room where they need it.
 
     :param limit: bytes for the body alone, without the envelope of Zaqar's request.
     """
     if _size(body) <= limit:
         return body
-    fitted = dict(body)
     streams = [key for key in (STDOUT, STDERR) if isinstance(body.get(key), str)]
+    reserve = min(sum(_size(body[key]) for key in streams), limit // 4)
+    fitted = {**body, **dict.fromkeys(streams, "")}
+    _shrink_outputs(fitted, limit - reserve)
+    fitted |= {key: body[key] for key in streams}
     _cut_texts(fitted, streams, limit)
-    if _size(fitted) > limit:
-        others = [key for key, value in body.items() if isinstance(value, str)]
-        _cut_texts(fitted, others, limit)
     if _size(fitted) > limit:
         reason = f"[outputs of {_size(body)} bytes did not fit into a message of {limit} bytes]"
         kept = {key: body[key] for key in (STATUS_CODE, CONFIG_ID) if key in body}
-        return {**failure(reason), **kept}
+        return {**failure(reason), **{key: kept[key] for key in kept if _size(kept[key]) < 200}}
     return fitted
+
+
+def _shrink_outputs(body: Body, limit: int) -> None:
+    """Shorten outputs until the body fits, the largest first."""
+    excess = _size(body) - limit
+    sizes = {key: _size(body[key]) for key in body if key not in (STATUS_CODE, CONFIG_ID)}
+    for key in sorted(sizes, key=lambda key: sizes[key], reverse=True):
+        if excess <= 0:
+            return
+        value, size = body[key], sizes[key]
+        marker = f"[{size} bytes did not fit]"
+        shorter = _keep_end(value, size - 2 - excess) if isinstance(value, str) else marker
+        if _size(shorter) < size:
+            body[key] = shorter
+            excess -= size - _size(shorter)
 
 
 def _cut_texts(body: Body, keys: list[str], limit: int) -> None:

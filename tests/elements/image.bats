@@ -106,6 +106,21 @@ print(collect.CONF.zaqar.password, end="|")'
     done
 }
 
+@test "no limit covers the sum of all hooks of a run" {
+    in_root rm /etc/os-collect-config.conf
+    apply '{"something": "else"}'
+    in_root grep -qx 'command = os-refresh-config' /etc/os-collect-config.conf
+    apply '{"os-collect-config": {"collectors": ["zaqar"]}}'
+    in_root grep -qx 'command = os-refresh-config' /etc/os-collect-config.conf
+}
+
+@test "metadata without deployments stops nothing that comes after 55-heat-config" {
+    for metadata in '{"hello": 1}' '{"deployments": null}' '{"deployments": []}'; do
+        apply "$metadata"
+        in_root "$SCRIPTS/configure.d/55-heat-config"
+    done
+}
+
 @test "metadata without credentials does not take them from the guest" {
     apply '{"os-collect-config": {"zaqar": {"queue_id": "mine"}}}'
     apply '{"something": "else"}'

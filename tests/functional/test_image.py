@@ -165,7 +165,7 @@ def test_a_missing_tool_of_the_host_stops_the_build_and_names_its_package(
 def test_a_build_without_network_stops_and_asks_for_one(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
-    message = failing_build(tmp_path, DIB_IMAGE_CACHE=str(cache))
+    message = failing_build(tmp_path, DIB_IMAGE_CACHE=str(cache), PIP_RETRIES="0")
     assert "is there a network?" in message
 
 

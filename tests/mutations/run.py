@@ -41,8 +41,8 @@ MUTATIONS = [
     Mutation(
         "a deployment whose hook is missing is skipped, and Heat waits for it",
         "run/apply.py",
-        "    if deployment.group not in GROUPS_WITHOUT_HOOK:",
-        "    if False:",
+        "if deployment.group not in GROUPS_WITHOUT_HOOK:",
+        "if False:",
         "trouble_with_one_deployment_stops_no_other",
     ),
     Mutation(

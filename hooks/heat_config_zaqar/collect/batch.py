@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from heat_config_zaqar.deployment import parse_credentials
+from heat_config_zaqar.nesting import too_deep
 from heat_config_zaqar.snapshot import SECTION, Snapshot, deployments_of, usable
 from heat_config_zaqar.succession import Succession
 
@@ -33,10 +34,11 @@ def next_snapshot(
     batch = ([stored] if stored else []) + received
     if not batch:
         return None, []
-    newest = dict(batch[-1])
+    newest = {key: value for key, value in batch[-1].items() if not too_deep(value)}
     parsed = {item.id: item for body in batch for item in deployments_of(body)}
     succession = Succession(parsed.values())
-    present = {item.id for item in deployments_of(newest)}
+    last = deployments_of(batch[-1])
+    present = {item.id for item in last}
     missing = [
         item
         for item in parsed.values()
@@ -44,7 +46,7 @@ def next_snapshot(
         and not is_finished(item.id)
         and succession.successor(item) is None
     ]
-    kept = [item.document for item in deployments_of(newest) if succession.successor(item) is None]
+    kept = [item.document for item in last if succession.successor(item) is None]
     newest["deployments"] = kept + [item.document for item in missing]
     _keep_section(newest, batch)
     return newest, [item.id for item in missing]

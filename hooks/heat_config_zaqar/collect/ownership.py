@@ -18,16 +18,19 @@ _LOOK_SECONDS = 2
 _LOG = logging.getLogger(__name__)
 
 
-def await_ownership(settings: Settings) -> None:
+def await_ownership(settings: Settings, forever: bool) -> None:
     """Return when this machine may act; a state that is another's is set aside first.
 
+    :param forever: wait for as long as that takes.
+    :raises ForeignStateError: it may not, and is not to wait.
     :raises OSError: the state directory cannot be read or written.
     """
-    since = time.time()
     said = False
     while (standing := identity.standing(settings)) is Standing.STRANGER:
+        if not forever:
+            identity.require_ownership(settings)
         if not said:
-            _say(settings, since)
+            _say(settings)
             said = True
         time.sleep(_LOOK_SECONDS)
     if standing is Standing.HEIR:
@@ -36,11 +39,11 @@ def await_ownership(settings: Settings) -> None:
     identity.own(settings)
 
 
-def _say(settings: Settings, since: float) -> None:
+def _say(settings: Settings) -> None:
     try:
         identity.require_ownership(settings)
     except ForeignStateError as error:
         _LOG.warning("%s", error)
-        known = {"state": "foreign", "since": since, "detail": str(error)}
+        known = {"state": "foreign", "since": time.time(), "detail": str(error)}
         with contextlib.suppress(OSError):
             durable.write_json(settings.connection_file, known)

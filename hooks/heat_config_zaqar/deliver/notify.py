@@ -6,18 +6,23 @@ keeps it.
 """
 
 import argparse
+import contextlib
 import json
+import logging
 import sys
 import time
 from pathlib import Path
 
-from heat_config_zaqar import settings, signal_body
+from heat_config_zaqar import settings
 from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError, RefusedError
 from heat_config_zaqar.log import log_to_stderr
+from heat_config_zaqar.signal_body import STDOUT, Body, unusable
 from heat_config_zaqar.state import durable, identity
-from heat_config_zaqar.state.outbox import Outbox, entry_for
+from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
+
+_LOG = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -32,7 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     log_to_stderr()
     try:
-        notify(options.config, sys.stdin.read())
+        notify(options.config, sys.stdin.buffer.read().decode("utf-8", "replace"))
     except (HeatConfigError, OSError) as error:
         print(f"heat-config-notify: {error}", file=sys.stderr)
         return 1
@@ -42,10 +47,9 @@ def main() -> int:
 def notify(config: Path, signal: str) -> None:
     """Put the signal for the deployment in `config` into the outbox and try to deliver it.
 
-    :param signal: a map of outputs as JSON; empty for no outputs.
-    :raises RefusedError: the deployment has a result already.
-    :raises HeatConfigError: the deployment or the signal is malformed.
-    :raises OSError: a file cannot be read or written.
+    :param signal: a map of outputs as JSON; any other text becomes the output `deploy_stdout`.
+    :raises RefusedError: the deployment has a result that was given up.
+    :raises HeatConfigError, OSError: the deployment cannot be read, or the outbox not be written.
     """
     current = settings.load()
     identity.require_ownership(current)
@@ -53,21 +57,32 @@ def notify(config: Path, signal: str) -> None:
     if document is None:
         raise InvalidMetadataError(f"there is no deployment in {config}")
     deployment = parse_deployment(document)
-    try:
-        body = json.loads(signal or "{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidMetadataError(f"the signal is not JSON: {error}") from error
-    if problem := signal_body.unusable(body):
-        raise InvalidMetadataError(f"the signal {problem}")
     outbox = Outbox(current.state_dir)
     if outbox.is_finished(deployment.id):
-        raise RefusedError(
-            f"deployment {deployment.id} has a result already, and Heat takes one: "
-            "`heat-config-zaqar show` has it, `resend` sends one that was given up"
-        )
-    entry = entry_for(deployment, body, outbox.runs.of(deployment.id).attempts, time.time())
+        settled = outbox.settled(deployment.id)
+        if settled and settled[0] is Settled.FAILED:
+            raise RefusedError(
+                f"deployment {deployment.id} has a result that was given up: "
+                "`heat-config-zaqar show` has it, `resend` sends it"
+            )
+        _LOG.warning("deployment %s has a result, and Heat takes one: kept that", deployment.id)
+        return
+    attempts = outbox.runs.of(deployment.id).attempts
+    entry = entry_for(deployment, _body_of(signal), attempts, time.time())
     outbox.finish(entry)
     Delivery(outbox, current).deliver(entry.id)
+
+
+def _body_of(signal: str) -> Body:
+    """Return the outputs in a signal; like upstream, one that holds none is a success."""
+    problem = "is not JSON"
+    with contextlib.suppress(ValueError, RecursionError):
+        body = json.loads(signal or "{}")
+        problem = unusable(body)
+        if not problem:
+            return dict(body)
+    _LOG.warning("the signal %s: signalling it as %s", problem, STDOUT)
+    return {STDOUT: signal}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from heat_config_zaqar.errors import (
     HeatConfigError,
     PermanentError,
     RejectedError,
+    UnacceptableError,
 )
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import CONFIG_ID, DEFAULT_LIMIT_BYTES, Body, fit
@@ -28,6 +29,9 @@ _MESSAGE_TTL_SECONDS = 24 * 3600
 # Below this size no queue's limit matters, and asking for it would cost a request.
 _SURELY_FITS_BYTES = 16 * 1024
 _ENVELOPE_BYTES = 256
+# Heat's CFN API has the limit of its other one. Swift takes gigabytes, but Heat writes what it
+# finds there into its database, whose packets are often 16 MiB at most.
+_LIMITS_BYTES = {Transport.CFN: DEFAULT_LIMIT_BYTES, Transport.TEMP_URL: 8 * 1024 * 1024}
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +41,6 @@ class Sender:
 
     :param server: the server's own login, where there is one.
     :param connect: gives the connection of a login.
-    :param may_change: whether the service that refuses an entry may still change its mind.
     """
 
     def __init__(
@@ -46,13 +49,11 @@ class Sender:
         settings: Settings,
         server: Credentials | None,
         connect: Callable[[Credentials], Connection],
-        may_change: Callable[[Entry], bool],
     ) -> None:
         self._outbox = outbox
         self._settings = settings
         self._server = server
         self._connect = connect
-        self._may_change = may_change
 
     def send(self, entry: Entry) -> None:
         """Send one signal; Heat's side has it when this returns.
@@ -93,9 +94,12 @@ class Sender:
             queue.post(body, _MESSAGE_TTL_SECONDS)
         except AmbiguousError:
             raise
-        except HeatConfigError:
+        except HeatConfigError as error:
             self._outbox.mark_sending(entry, False)
-            raise
+            if not isinstance(error, UnacceptableError):
+                raise
+            _LOG.warning("deployment %s: %s; signalling through Heat", entry.id, error)
+            _signal_through_heat(entry, user)
 
     def _has_arrived(self, entry: Entry, queue: Queue, user: Connection) -> bool:
         """Find out what became of a post without an answer; signal through Heat where it is gone.
@@ -109,7 +113,7 @@ class Sender:
         try:
             _signal_through_heat(entry, user)
         except RejectedError as error:
-            if self._may_change(entry):
+            if entry.may_change:
                 raise
             _LOG.warning("deployment %s: %s; posting again", entry.id, error)
             return False
@@ -119,7 +123,7 @@ class Sender:
         method = "PUT" if entry.transport is Transport.TEMP_URL else "POST"
         if not entry.url:
             raise PermanentError(f"{entry.transport} has no deploy_signal_id to send to")
-        body = fit(entry.body, DEFAULT_LIMIT_BYTES)
+        body = fit(entry.body, _LIMITS_BYTES[entry.transport])
         send_presigned(method, entry.url, json.dumps(body), self._settings)
 
 

@@ -14,7 +14,7 @@ from heat_config_zaqar.operate import adopt, clean, deliver, logs, rerun, resend
 from heat_config_zaqar.operate.doctor import examination as doctor
 from heat_config_zaqar.operate.help_texts import HELP
 from heat_config_zaqar.operate.report import UnknownDeploymentError
-from heat_config_zaqar.operate.terminal import EXIT_CODES, Exit, version
+from heat_config_zaqar.operate.terminal import EXIT_CODES, Exit, one_line, version
 
 
 def _version(_: argparse.Namespace) -> int:
@@ -65,7 +65,7 @@ def _failed(error: HeatConfigError | OSError) -> int:
         reason, code = f"{error.filename} is for root alone: call it with sudo", Exit.NEEDS_ROOT
     elif isinstance(error, UnknownDeploymentError):
         code = Exit.USAGE
-    print(f"heat-config-zaqar: {reason}", file=sys.stderr)
+    print(f"heat-config-zaqar: {one_line(reason)}", file=sys.stderr)
     return code
 
 

@@ -12,7 +12,8 @@ polling, away (a service cannot be reached), refused (Keystone does not accept t
 login), foreign (the disk is a copy of another machine's) or unknown.
 
 STATE   waiting, running, interrupted (a crash or reboot ended the hook; it is
-        run again), complete, failed (with its status code), unreadable
+        run again), complete, failed (with its status code), no hook (its group
+        has none and needs none), unreadable
 SIGNAL  pending (will be sent), delivered, failed (given up), superseded (a newer
         config took its place), not wanted (NO_SIGNAL); - before there is a result
 

@@ -7,7 +7,8 @@ import sys
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.errors import HeatConfigError
-from heat_config_zaqar.operate.report import Report, Row, State, UnknownDeploymentError
+from heat_config_zaqar.operate.report import Report, UnknownDeploymentError
+from heat_config_zaqar.operate.row import Row, State
 from heat_config_zaqar.operate.terminal import Exit
 from heat_config_zaqar.signal_body import STDERR, STDOUT
 
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
         print(streams.get(STDOUT) or "", end="")
         print(streams.get(STDERR) or "", end="", file=sys.stderr)
         return Exit.DONE
-    if row.state is State.WAITING:
+    if row.state in (State.WAITING, State.NO_HOOK):
         raise UnknownDeploymentError(f"the hook of {row.name} ({row.id}) has not run yet")
     return _journal(row, options.follow)
 

@@ -13,8 +13,9 @@ from heat_config_zaqar import settings
 from heat_config_zaqar.deployment import Deployment, for_its_action
 from heat_config_zaqar.errors import RefusedError
 from heat_config_zaqar.log import log_to_stderr
-from heat_config_zaqar.operate.report import Report, Signal, is_success
+from heat_config_zaqar.operate.report import Report
 from heat_config_zaqar.operate.resend import require_collected, resend
+from heat_config_zaqar.operate.row import Signal, is_success
 from heat_config_zaqar.operate.terminal import Exit, print_outputs
 from heat_config_zaqar.run import hook_runner
 from heat_config_zaqar.run.apply import apply, run_hook

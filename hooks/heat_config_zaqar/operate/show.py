@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
         return exit_code([row], True)
     for key, value in details.items():
         if key not in _ONLY_FOR_MACHINES and value not in ("", None, []):
-            print(f"{key.replace('_', ' ') + ':':<15} {_shown(key, value)}")
+            print(f"{one_line(key.replace('_', ' ')) + ':':<15} {_shown(key, value)}")
     print_outputs(report.body(row), row.id)
     return exit_code([row], True)
 

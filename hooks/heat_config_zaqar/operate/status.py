@@ -8,7 +8,8 @@ from typing import Any
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.operate.doctor import machine
-from heat_config_zaqar.operate.report import Report, Row
+from heat_config_zaqar.operate.report import Report
+from heat_config_zaqar.operate.row import Row
 from heat_config_zaqar.operate.terminal import Exit, duration, moment, one_line, version
 
 _COLUMNS = ("ID", "NAME", "GROUP", "ACTION", "STATE", "CODE", "ATTEMPTS", "DURATION", "SIGNAL")
@@ -66,6 +67,8 @@ def _print_report(report: Report, shown: list[Row]) -> None:
         print(f"{hidden} earlier: `heat-config-zaqar status --all` lists them")
     elif not shown:
         print("the metadata holds no deployment")
+        if report.is_in_doubt and not report.server_id:
+            print("messages may have expired: `heat-config-zaqar doctor` says more")
 
 
 def _connection_line(connection: dict[str, Any]) -> str:

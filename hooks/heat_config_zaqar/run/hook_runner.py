@@ -97,23 +97,22 @@ def run(
 
 
 def flaw_of(program: Path) -> str:
-    """Return what keeps the kernel from starting a program; empty where nothing is seen.
-
-    :raises OSError: the file cannot be read.
-    """
-    if os.statvfs(program).f_flag & os.ST_NOEXEC:
-        return f"{program.parent} is on a file system that is mounted noexec"
-    if not os.access(program, os.X_OK):
-        return f"{program} is not executable"
-    with program.open("rb") as stream:
-        first = stream.readline(_LONGEST_LINE).removesuffix(b"\n")
-    if not first.startswith((b"#!", b"\x7fELF")):
-        return "its first line does not start with #!"
-    if first.endswith(b"\r"):
-        return "its first line ends in a carriage return, as in files of Windows"
-    interpreter = os.fsdecode(b" ".join(first[2:].split()[:1]))
-    is_there = first[:1] != b"#" or os.path.exists(interpreter)  # noqa: PTH110 # never raises
-    return "" if is_there else f"its interpreter {interpreter!r} does not exist"
+    """Return what keeps the kernel from starting a program; empty where nothing is seen."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.statvfs(program).f_flag & os.ST_NOEXEC:
+            return f"{program.parent} is on a file system that is mounted noexec"
+        if not os.access(program, os.X_OK):
+            return f"{program} is not executable"
+        with program.open("rb") as stream:
+            first = stream.readline(_LONGEST_LINE).removesuffix(b"\n")
+        if not first.startswith(b"#!"):
+            return "" if first.startswith(b"\x7fELF") else "its first line does not start with #!"
+        if first.endswith(b"\r"):
+            return "its first line ends in a carriage return, as in files of Windows"
+        interpreter = b" ".join(first[2:].split()[:1]).decode("utf-8", "replace")
+        if not os.path.exists(interpreter):  # noqa: PTH110
+            return f"its interpreter {interpreter!r} does not exist"
+    return ""
 
 
 def reboot() -> str:

@@ -8,13 +8,17 @@ import enum
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from heat_config_zaqar.deployment import Credentials, Deployment, Transport
 from heat_config_zaqar.errors import CorruptFileError, InvalidMetadataError
-from heat_config_zaqar.signal_body import Body
+from heat_config_zaqar.signal_body import Body, storable
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.succession import Target, target_of
+
+# A service in trouble, or a proxy in its place, may refuse everybody; after this, it means it.
+_REFUSED_SECONDS = 3600
+# A signal is tried each half minute: of a longer pause, or a clock that was set, no more counts.
+_COUNTED_SECONDS = 120
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +36,8 @@ class Entry:
     """A finished deployment and the way its signal has to go.
 
     :ivar sending: a post may have left for Zaqar; set before it does, so that a crash shows.
+    :ivar refused_at: when a service last refused it, in seconds of the epoch.
+    :ivar refused_seconds: for how long services have refused it.
     :ivar settled: when the entry left the outbox; 0 while it is there.
     :ivar note: why the entry is where it is, for the operator.
     """
@@ -51,7 +57,10 @@ class Entry:
     resource_name: str
     credentials: Credentials | None
     body: Body
+    server_id: str = ""
     sending: bool = False
+    refused_at: float = 0
+    refused_seconds: float = 0
     settled: float = 0
     note: str = ""
 
@@ -60,19 +69,34 @@ class Entry:
         """Which deployment resource of Heat this is a result of."""
         return target_of(self.stack_id, self.resource_name, self.queue)
 
+    @property
+    def may_change(self) -> bool:
+        """Whether a service that refuses may still change its mind."""
+        return self.refused_seconds < _REFUSED_SECONDS
+
+    def count_refusal(self) -> None:
+        """Add the time since the last refusal."""
+        since, self.refused_at = self.refused_at, time.time()
+        if since:
+            self.refused_seconds += min(max(self.refused_at - since, 0), _COUNTED_SECONDS)
+
 
 def entry_for(deployment: Deployment, body: Body, attempts: int, started: float) -> Entry:
     """Make the outbox entry of a result.
 
-    A deployment that says nonsense about where to signal is kept with no signal, for the operator.
+    One that says nonsense about where to signal goes through Heat's own API, where that can be.
     """
-    fields: dict[str, Any] = {"transport": Transport.NONE, "queue": ""}
+    login, note = deployment.credentials, ""
+    names = ("deploy_stack_id", "deploy_resource_name", "deploy_queue_id", "deploy_server_id")
+    stack_id, resource_name, queue, server_id = map(deployment.text_input, names)
+    has_login = bool(login.auth_url and login.password)
     try:
-        fields = {"transport": deployment.transport, "queue": deployment.queue}
+        transport = deployment.transport
     except InvalidMetadataError as error:
-        _LOG.error("%s; its result cannot be signalled", error)
-        fields["note"] = str(error)
-    login = deployment.credentials
+        transport, note = Transport.NONE, str(error)
+        if has_login and stack_id and resource_name:
+            transport = Transport.HEAT
+        _LOG.error("%s; signalled by %s", error, transport)
     return Entry(
         id=deployment.id,
         name=deployment.name,
@@ -82,12 +106,15 @@ def entry_for(deployment: Deployment, body: Body, attempts: int, started: float)
         attempts=attempts,
         started=started,
         finished=time.time(),
+        transport=transport,
+        queue=queue,
         url=deployment.text_input("deploy_signal_id"),
-        stack_id=deployment.text_input("deploy_stack_id"),
-        resource_name=deployment.text_input("deploy_resource_name"),
-        credentials=login if login.auth_url and login.password else None,
-        body=body,
-        **fields,
+        stack_id=stack_id,
+        resource_name=resource_name,
+        credentials=login if has_login else None,
+        body=storable(body),
+        server_id=server_id,
+        note=note,
     )
 
 

@@ -11,10 +11,13 @@ import dataclasses
 import enum
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from heat_config_zaqar.deployment import Credentials, Deployment
 from heat_config_zaqar.errors import CorruptFileError, ForeignStateError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.snapshot import SECTION, login_of
@@ -34,6 +37,7 @@ _CONTAINER = Path("/run/systemd/container")
 _COPY_OF_FIRST_METADATA = Path("/var/lib/cloud/data/cfn-init-data")
 # What firmware without an identity says: all digits are the same.
 _NO_IDENTITY = ({"0"}, {"f"})
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _CONF_AS_BUILT = "[DEFAULT]\ncommand = os-refresh-config\n"
 
 
@@ -65,7 +69,25 @@ class Owner:
 
 def present(settings: Settings) -> Owner:
     """Return who this guest is now, whatever it was."""
-    return Owner(tuple(map(_name_in, _MACHINE_FILES)), _first_metadata(settings.first_metadata))
+    return Owner(_machine(), _first_metadata(settings.first_metadata))
+
+
+def server_id(deployments: Iterable[Deployment]) -> str:
+    """Return the server that a deployment names, else what Nova calls this machine; else nothing.
+
+    A machine-id is no UUID: it has no hyphens.
+    """
+    named = (item.text_input("deploy_server_id") for item in deployments)
+    known = (*named, *_machine())
+    return next((name.lower() for name in known if _UUID.fullmatch(name)), "")
+
+
+def first_login(settings: Settings) -> tuple[Credentials, str] | None:
+    """Return login and metadata queue of the first metadata; None where it has none."""
+    with contextlib.suppress(CorruptFileError, OSError):
+        metadata = durable.read_json(settings.first_metadata)
+        return login_of(metadata) if isinstance(metadata, dict) else None
+    return None
 
 
 def recorded(settings: Settings) -> Owner | None:
@@ -187,6 +209,10 @@ def _owner_file(settings: Settings) -> Path:
     return settings.state_dir / "owner.json"
 
 
+def _machine() -> tuple[str, ...]:
+    return tuple(map(_name_in, _MACHINE_FILES))
+
+
 def _name_in(path: Path) -> str:
     if path == _MACHINE_FILES[0] and _CONTAINER.exists():
         return ""
@@ -207,7 +233,7 @@ def _first_metadata(path: Path) -> str:
     return ""
 
 
-def _name_of(login: Any, queue: str) -> str:
+def _name_of(login: Credentials, queue: str) -> str:
     return f"{queue} of {login.user_id}"
 
 

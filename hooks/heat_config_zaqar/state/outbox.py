@@ -97,6 +97,11 @@ class Outbox:
         entry.sending = sending
         durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
 
+    def mark_refused(self, entry: Entry) -> None:
+        """Record that a service refused the signal, and so for how long by now."""
+        entry.count_refusal()
+        durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
+
     def settle(self, entry: Entry, where: Settled, note: str) -> None:
         """Move an entry out of the outbox, without its credentials."""
         settled = dataclasses.replace(

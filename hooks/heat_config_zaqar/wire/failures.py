@@ -1,11 +1,13 @@
 """What a failure on the wire means, decided here and nowhere else.
 
 Invariant: whatever Keystone, Zaqar, Heat or the way to them does leaves the room as TemporaryError,
-AmbiguousError, PermanentError or one of their kinds; no message of theirs holds a secret.
+AmbiguousError, PermanentError or one of their kinds; no message of theirs holds a secret. Only a
+connection that fails says something of the service; an answer is about the request alone.
 """
 
 import contextlib
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -16,23 +18,45 @@ from heat_config_zaqar.errors import (
     PermanentError,
     RejectedError,
     TemporaryError,
+    UnacceptableError,
     UnauthorizedError,
 )
 
+# Whatever an answer holds that is none; and requests says by OSError that a CA file has gone.
+_NONSENSE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError)
+_LIBRARIES = (
+    keystone_errors.ClientException,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+)
+_AWAY = (keystone_errors.ConnectionError, requests.ConnectionError, requests.Timeout)
+
 
 @contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn what the libraries raise into the package's own errors."""
+def translated(what: str, *, secret: bool = False) -> Iterator[None]:
+    """Turn what the libraries raise into the package's own errors.
+
+    :param secret: what they say may hold a secret: only the kind of the failure is told.
+    """
     try:
         yield
-    except (
-        keystone_errors.ClientException,
-        requests.RequestException,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise _own_error(error, f"{what}: {brief(error)}") from error
+    except (*_LIBRARIES, *_NONSENSE, TypeError, ValueError) as error:
+        own = _own_error(error, f"{what}: {_root_kind(error) if secret else brief(error)}")
+        if isinstance(own, TemporaryError):
+            own.is_away = isinstance(error, _AWAY)
+        raise own from (None if secret else error)
+
+
+def check_address(address: str, what: str) -> None:
+    """Check that requests can be sent to an address.
+
+    :raises PermanentError: it is no URL of HTTP.
+    """
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return
+    raise PermanentError(f"{what}: the address is not an HTTP URL")
 
 
 def _own_error(error: Exception, message: str) -> TemporaryError | PermanentError:
@@ -47,33 +71,47 @@ def _own_error(error: Exception, message: str) -> TemporaryError | PermanentErro
 
 
 def check(response: requests.Response, what: str) -> None:
-    """Raise what an answer of 400 or more means; `what` says what was being done."""
-    if response.status_code >= 400:
-        said = f"{what}: answered {response.status_code}"
-        with contextlib.suppress(ValueError, LookupError, TypeError):
+    """Raise what an answer means that is no success; `what` says what was being done.
+
+    Nothing is redirected: who sends us elsewhere is not the service, but a portal in its place.
+    """
+    said = f"{what}: answered {response.status_code}"
+    if response.status_code >= 300:
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
             # Zaqar's reason.
-            said += f": {response.json()['description']}"
-        raise _by_status(response.status_code, " ".join(said.split())[:300])
+            said = brief(Exception(f"{said}: {response.json()['description']}"))
+        raise _by_status(response.status_code, said)
+    if response.content and "html" in response.headers.get("Content-Type", ""):
+        raise AmbiguousError(f"{said}, but with a page for people")
 
 
 def _by_status(status: int, message: str) -> TemporaryError | PermanentError:
     if status >= 500:
         return AmbiguousError(message)
-    if status == 401:
-        return UnauthorizedError(message)
-    return TemporaryError(message) if status in (408, 425, 429) else RejectedError(message)
+    if status in (408, 425, 429):
+        return TemporaryError(message)
+    kinds = {400: UnacceptableError, 401: UnauthorizedError}
+    return kinds.get(status, RejectedError)(message)
 
 
 def _never_left(error: BaseException) -> bool:
     """Whether the connection failed before the request was sent."""
+    kinds = urllib3.exceptions.NewConnectionError | requests.ConnectTimeout
+    return any(isinstance(cause, kinds) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came of, which the libraries tell in three ways."""
     cause: BaseException | None = error
     while cause is not None:
-        inner = [cause, *cause.args, getattr(cause.args[0], "reason", None) if cause.args else None]
-        for item in inner:
-            if isinstance(item, urllib3.exceptions.NewConnectionError | requests.ConnectTimeout):
-                return True
+        yield cause
+        reason = getattr(cause.args[0], "reason", None) if cause.args else None
+        yield from (item for item in (*cause.args, reason) if isinstance(item, BaseException))
         cause = cause.__cause__ or cause.__context__
-    return False
+
+
+def _root_kind(error: BaseException) -> str:
+    return type(list(_causes(error))[-1]).__name__
 
 
 def brief(error: BaseException) -> str:

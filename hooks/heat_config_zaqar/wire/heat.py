@@ -4,6 +4,7 @@ Invariant: nothing here changes a deployment that is no longer in progress.
 """
 
 from typing import Any
+from urllib.parse import quote
 
 from heat_config_zaqar.errors import PermanentError
 from heat_config_zaqar.wire.failures import translated
@@ -15,7 +16,7 @@ def deployments_of_server(user: Connection, server_id: str) -> list[Any]:
 
     `GET /software_deployments/metadata/{server_id}` is open to every stack user of the stack.
     """
-    path = f"/software_deployments/metadata/{server_id}"
+    path = f"/software_deployments/metadata/{_quoted(server_id)}"
     response = user.request("GET", path, service="orchestration", what="asking Heat")
     with translated(f"reading Heat's answer for server {server_id}"):
         answer = response.json()
@@ -32,6 +33,12 @@ def signal_resource(
 
     :param stack_id: `name/uuid`, as in the input `deploy_stack_id`.
     """
-    path = f"/stacks/{stack_id}/resources/{resource_name}/signal"
+    stack = "/".join(map(_quoted, stack_id.split("/")))
+    path = f"/stacks/{stack}/resources/{_quoted(resource_name)}/signal"
     what = f"signalling {resource_name} of stack {stack_id} through Heat"
     user.request("POST", path, service="orchestration", what=what, json=body)
+
+
+def _quoted(name: str) -> str:
+    """Return a name as one part of a path: Heat's resources may be called `a#1` or `what?`."""
+    return quote(name, safe="", errors="replace")

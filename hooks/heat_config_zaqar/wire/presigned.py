@@ -3,13 +3,15 @@
 Invariant: the URL is a secret and is in no message.
 """
 
+import logging
 from urllib.parse import urlsplit
 
-import requests
-
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.wire.failures import check, translated
-from heat_config_zaqar.wire.session import tls_verification
+from heat_config_zaqar.wire.failures import check, check_address, translated
+from heat_config_zaqar.wire.session import http_session, tls_verification
+
+# It warns of odd headers of an answer, with the whole URL.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def send_presigned(method: str, url: str, body: str, settings: Settings) -> None:
@@ -17,14 +19,16 @@ def send_presigned(method: str, url: str, body: str, settings: Settings) -> None
 
     :param method: POST for CFN_SIGNAL, PUT for TEMP_URL_SIGNAL.
     """
+    check_address(url, f"signalling by {method}")
     what = f"signalling by {method} to {urlsplit(url).hostname}"
-    with translated(what):
-        response = requests.request(
+    with http_session(settings) as session, translated(what, secret=True):
+        response = session.request(
             method,
             url,
             data=body,
             headers={"content-type": "application/json"},
             verify=tls_verification(settings),
             timeout=settings.request_timeout,
+            allow_redirects=False,
         )
         check(response, what)

@@ -1,12 +1,11 @@
 """The wake-up by WebSocket: a subscription to the metadata queue, kept by a thread of its own.
 
 Owns Zaqar's WebSocket protocol (`zaqar.transport.websocket`).
-Invariant: a notification is not a receipt; it only wakes the collector, which reads the queue, and
-again a little later: Zaqar notifies before it stores. While `connected` is true each notification
-wakes it, or the connection is found dead within `_PING_SECONDS + _PONG_SECONDS`. To become
-connected and to lose the connection wake it too, so that nothing posted before or meanwhile waits;
-for a notification that Zaqar lost, the renewal does, within a message's life. Zaqar accepts
-subscriptions also where its notifier is not configured: only a notification shows that it is.
+Invariant: a notification saves time, and nothing relies on it. While `connected` is true each one
+wakes the collector, and so does a look into the queue over the same socket each minute, where
+none came: Zaqar's store may lose a subscription, and its notifier may not be configured. A server
+that does not answer the look is gone. To become connected and to lose the connection wake the
+collector too, so that nothing posted before or meanwhile waits.
 """
 
 import json
@@ -21,7 +20,7 @@ from typing import Any
 
 import websocket
 
-from heat_config_zaqar.backoff import Backoff
+from heat_config_zaqar import backoff
 from heat_config_zaqar.errors import (
     HeatConfigError,
     PermanentError,
@@ -31,19 +30,21 @@ from heat_config_zaqar.errors import (
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.wire.session import Connection, tls_verification
 
-# Zaqar sends no pings and notices nothing by itself.
-_PING_SECONDS = 15
-_PONG_SECONDS = 5
-_RECONNECT_CAP_SECONDS = 30
+# The longest pause before a look, and the longest wait for its answer.
+_LOOK_SECONDS = 55
+_ANSWER_SECONDS = 10
 # The server logs in one guest after the other, about two in a second. One that gives up early and
 # comes again only makes the queue longer; meanwhile the metadata queue is polled.
 _REPLY_SECONDS = 120
 # A connection that lasted this long was a good one: the next trouble is a new one.
 _GOOD_SECONDS = 10
-# A subscription lapses silently and cannot be prolonged (409): a new connection renews it. What a
-# killed server leaves behind is gone after this time.
-_SUBSCRIPTION_SECONDS = 3600
-_RENEWAL_SECONDS = 2700
+# A subscription lapses silently and cannot be prolonged (409): a new connection renews it, which
+# has Zaqar log in to Keystone. Where tokens live for an hour, it ends before. What a killed server
+# leaves behind is gone after this time.
+_SUBSCRIPTION_SECONDS = 4 * 3600
+_RENEWAL_SECONDS = 3 * 3600
+# Each token has the catalog of its time.
+_CATALOG_SECONDS = 2700
 _EXPIRED = 4003
 
 _LOG = logging.getLogger(__name__)
@@ -56,46 +57,32 @@ class Listener:
     :param queue: the name of the metadata queue.
     :param wake: called from the listener's thread.
     :ivar connected: whether new messages wake the collector at the moment, as far as is known.
-    :ivar notified: whether a notification has shown that.
     :ivar problem: why not; empty where nothing was tried yet.
-    :ivar refused: Keystone refused the user: this listener has ended.
     """
 
     def __init__(
         self, connection: Connection, queue: str, settings: Settings, wake: Callable[[], None]
     ) -> None:
         self.connected = False
-        self.notified = False
         self.problem = ""
-        self.refused = False
         self._connection = connection
         self._queue = queue
         self._settings = settings
         self._wake = wake
-        self._silent = False
-        self._client_id = str(uuid.uuid4())
-        self._backoff = Backoff(1, _RECONNECT_CAP_SECONDS, least=0)
+        self._well = time.monotonic()
         self._stopped = threading.Event()
-        # A daemon: it may sit in a read while the process ends.
-        self._thread = threading.Thread(target=self._run, name="push", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to listen, in the background."""
-        self._thread.start()
+        """Listen in the background, where it does not; it ends where Keystone refuses the user."""
+        if self._thread is None or not self._thread.is_alive():
+            # A daemon: it may sit in a read while the process ends.
+            self._thread = threading.Thread(target=self._run, name="push", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """End within a ping's time; what it still says meanwhile is harmless."""
+        """End within a minute; what it still says meanwhile is harmless."""
         self._stopped.set()
-
-    def distrust(self) -> None:
-        """A message came without a notification: not `connected` until there is one again."""
-        self._silent = True
-        self.connected = self.notified = False
-        self.problem = (
-            "the WebSocket announces no messages: "
-            "is zaqar.notification.notifier in the message_pipeline of zaqar.conf?"
-        )
-        _LOG.warning("%s; polling the queue", self.problem)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -107,18 +94,18 @@ class Listener:
                     self._await_endpoint()
             except UnauthorizedError:
                 # The collector is refused as well, says so, and tries less and less often.
-                self.refused = True
                 return
             except (HeatConfigError, websocket.WebSocketException, OSError, ValueError) as error:
                 self._report_trouble(error)
-                self._stopped.wait(self._backoff.next())
+                wait = backoff.pause(time.monotonic() - self._well, 1, 30)
+                self._stopped.wait(backoff.spread(wait, least=0))
 
     def _await_endpoint(self) -> None:
-        """Wait until the catalog is worth another look: each token has the one of its time."""
+        """Wait until the catalog is worth another look."""
         if not self.problem:
             self.problem = "the catalog has no messaging-websocket"
             _LOG.info("%s: polling the queue", self.problem)
-        self._stopped.wait(_RENEWAL_SECONDS)
+        self._stopped.wait(_CATALOG_SECONDS)
 
     def _listen(self, address: str) -> None:
         """Keep one connection until its subscription is to be renewed.
@@ -134,79 +121,39 @@ class Listener:
         )
         began = time.monotonic()
         try:
-            self._subscribe(socket)
-            if not self._silent:
-                self._report_connected()
-            self._pass_on(socket, began + _RENEWAL_SECONDS)
+            channel = _Channel(socket, self._connection, self._queue)
+            channel.subscribe()
+            self._report_connected()
+            self._pass_on(channel, began + _RENEWAL_SECONDS)
         finally:
-            if time.monotonic() - began > _GOOD_SECONDS:
-                self._backoff.reset()
             if self.connected:
                 self.connected = False
+                if time.monotonic() - began > _GOOD_SECONDS:
+                    self._well = time.monotonic()
                 self._wake()
             socket.shutdown()  # type: ignore[no-untyped-call]  # of websocket-client
 
-    def _subscribe(self, socket: websocket.WebSocket) -> None:
-        token = self._connection.token()
-        try:
-            self._call(socket, "authenticate", {}, {"X-Auth-Token": token})
-        except PermanentError:
-            self._connection.forget_token()
-            raise
-        body = {"queue_name": self._queue, "ttl": _SUBSCRIPTION_SECONDS}
-        self._call(socket, "subscription_create", body, {})
-
-    def _call(
-        self, socket: websocket.WebSocket, action: str, body: dict[str, Any], more: dict[str, str]
-    ) -> None:
-        """Send one request and wait for its reply; a notification may come first."""
-        project = self._connection.credentials.project_id
-        headers = {"Client-ID": self._client_id, "X-Project-ID": project, **more}
-        socket.send(json.dumps({"action": action, "headers": headers, "body": body}))
-        deadline = time.monotonic() + _REPLY_SECONDS
-        while time.monotonic() < deadline:
-            opcode, data = socket.recv_data(control_frame=True)
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise TemporaryError(f"the server closed during {action} ({_close_code(data)})")
-            reply = _frame(data) if opcode == websocket.ABNF.OPCODE_TEXT else {}
-            request = reply.get("request")
-            if isinstance(request, dict) and request.get("action") == action:
-                _check(action, reply)
-                return
-        raise TemporaryError(f"no reply to {action} in {_REPLY_SECONDS} s")
-
-    def _pass_on(self, socket: websocket.WebSocket, until: float) -> None:
-        """Wake the collector for each notification, until the subscription is to be renewed."""
-        pinged = False
+    def _pass_on(self, channel: "_Channel", until: float) -> None:
+        """Wake the collector for what comes, until the subscription is to be renewed."""
+        due, looking = _next_look(), False
         while not self._stopped.is_set() and time.monotonic() < until:
-            socket.settimeout(_PONG_SECONDS if pinged else _PING_SECONDS)
-            try:
-                opcode, data = socket.recv_data(control_frame=True)
-            except websocket.WebSocketTimeoutException:
-                if pinged:
-                    raise TemporaryError("the connection is dead: no answer to a ping") from None
-                socket.ping()
-                pinged = True
-                continue
-            pinged = False
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                self._closed(_close_code(data))
-            elif opcode == websocket.ABNF.OPCODE_TEXT:
-                if _frame(data).get("Message_Type") == "Notification":
-                    self._heard()
+            frame = channel.next_frame(due - time.monotonic())
+            if _answers(frame, "message_list"):
+                due, looking = _next_look(), False
+                waiting = _map(frame.get("body")).get("messages")
+                if waiting:
+                    _LOG.info("the queue holds what nothing announced: renewing the subscription")
+                    return
+                if waiting is None:
+                    # Zaqar's store may be away: the collector finds out.
+                    self._wake()
+            elif frame:
                 self._wake()
-
-    def _heard(self) -> None:
-        self.notified = True
-        if self._silent:
-            self._silent = False
-            self._report_connected()
-
-    def _closed(self, code: int) -> None:
-        if code == _EXPIRED:
-            # The server's clock decides, not ours.
-            self._connection.forget_token()
-        raise TemporaryError(f"the server closed the connection ({code})")
+            elif time.monotonic() >= due:
+                if looking:
+                    raise TemporaryError(f"the connection is dead: silent for {_ANSWER_SECONDS} s")
+                channel.send("message_list", {"echo": True, "limit": 1})
+                due, looking = time.monotonic() + _ANSWER_SECONDS, True
 
     def _report_connected(self) -> None:
         if self.problem:
@@ -223,20 +170,78 @@ class Listener:
             self.problem = " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _check(action: str, reply: dict[str, Any]) -> None:
-    headers = reply.get("headers")
-    status = headers.get("status") if isinstance(headers, dict) else None
-    if not isinstance(status, int) or status >= 400:
-        raise PermanentError(f"Zaqar answered {status} to {action} over the WebSocket")
+class _Channel:
+    """What one connection says and hears; its errors are those of `Listener._listen`."""
+
+    def __init__(self, socket: websocket.WebSocket, user: Connection, queue: str) -> None:
+        self._socket = socket
+        self._user = user
+        self._queue = queue
+        self._client_id = str(uuid.uuid4())
+
+    def subscribe(self) -> None:
+        """Log in, and have the queue's messages announced on this connection."""
+        token = self._user.token()
+        try:
+            self._call("authenticate", {}, **{"X-Auth-Token": token})
+        except PermanentError:
+            self._user.forget_token()
+            raise
+        self._call("subscription_create", {"ttl": _SUBSCRIPTION_SECONDS})
+
+    def send(self, action: str, body: dict[str, Any], **more: str) -> None:
+        """Send one request about the queue; the answer comes as a frame."""
+        project = self._user.credentials.project_id
+        headers = {"Client-ID": self._client_id, "X-Project-ID": project, **more}
+        body = {"queue_name": self._queue, **body}
+        self._socket.send(json.dumps({"action": action, "headers": headers, "body": body}))
+
+    def next_frame(self, seconds: float) -> dict[str, Any]:
+        """Return what the server says next; empty where that is nothing, or no text."""
+        self._socket.settimeout(max(seconds, 0.01))
+        try:
+            opcode, data = self._socket.recv_data(control_frame=True)
+        except websocket.WebSocketTimeoutException:
+            return {}
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            self._closed(int.from_bytes(data[:2], "big"))
+        if opcode != websocket.ABNF.OPCODE_TEXT:
+            return {}
+        try:
+            return _map(json.loads(data))
+        except RecursionError:
+            raise TemporaryError("the server says what is nested too deep") from None
+
+    def _call(self, action: str, body: dict[str, Any], **headers: str) -> None:
+        """Send a request and wait for its reply; a notification may come first."""
+        self.send(action, body, **headers)
+        deadline = time.monotonic() + _REPLY_SECONDS
+        reply: dict[str, Any] = {}
+        while not _answers(reply, action):
+            if time.monotonic() > deadline:
+                raise TemporaryError(f"no reply to {action} in {_REPLY_SECONDS} s")
+            reply = self.next_frame(deadline - time.monotonic())
+        status = _map(reply.get("headers")).get("status")
+        if not isinstance(status, int) or status >= 400:
+            raise PermanentError(f"Zaqar answered {status} to {action} over the WebSocket")
+
+    def _closed(self, code: int) -> None:
+        if code == _EXPIRED:
+            # The server's clock decides, not ours.
+            self._user.forget_token()
+        raise TemporaryError(f"the server closed the connection ({code})")
 
 
-def _frame(data: bytes) -> dict[str, Any]:
-    frame = json.loads(data)
-    return frame if isinstance(frame, dict) else {}
+def _next_look() -> float:
+    return time.monotonic() + backoff.spread(_LOOK_SECONDS, least=0.9)
 
 
-def _close_code(data: bytes) -> int:
-    return int.from_bytes(data[:2], "big")
+def _answers(frame: dict[str, Any], action: str) -> bool:
+    return bool(_map(frame.get("request")).get("action") == action)
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _tls_options(verification: bool | str) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import v3
+from requests.utils import should_bypass_proxies
 
 from heat_config_zaqar.deployment import Credentials
-from heat_config_zaqar.errors import CorruptFileError, TemporaryError
+from heat_config_zaqar.errors import HeatConfigError, TemporaryError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
-from heat_config_zaqar.wire.failures import check, translated
+from heat_config_zaqar.wire.failures import check, check_address, translated
 
 _TOKEN_MARGIN_SECONDS = 60
 
@@ -40,10 +42,38 @@ def tls_verification(settings: Settings, login: Credentials | None = None) -> bo
     return named or system.cafile or system.capath or True
 
 
+def proxy_for(address: str, settings: Settings) -> str:
+    """Return the URL of the proxy that requests to an address go through; empty for none.
+
+    The settings alone say so: what is in the environment of one program is not in the others'.
+    """
+    if not settings.proxy or should_bypass_proxies(address, settings.no_proxy):
+        return ""
+    return settings.proxy
+
+
+def http_session(settings: Settings) -> requests.Session:
+    """Return a session that takes proxies from the settings, and nothing from the environment."""
+    return _Session(settings)
+
+
+class _Session(requests.Session):
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.trust_env = False
+        self._settings = settings
+
+    def request(self, method: Any, url: Any, *more: Any, **named: Any) -> requests.Response:
+        proxy = proxy_for(url, self._settings)
+        named["proxies"] = {"http": proxy, "https": proxy}
+        return super().request(method, url, *more, **named)
+
+
 class Connection:
     """One stack user's way to Keystone, and from its catalog to Zaqar and Heat."""
 
     def __init__(self, credentials: Credentials, settings: Settings) -> None:
+        check_address(credentials.auth_url, "logging in")
         self.credentials = credentials
         self._auth = v3.Password(
             credentials.auth_url,
@@ -53,9 +83,10 @@ class Connection:
         )
         self._session = keystone_session.Session(
             auth=self._auth,
-            session=requests.Session(),
+            session=http_session(settings),
             verify=tls_verification(settings, credentials),
             timeout=settings.request_timeout,
+            redirect=False,
             user_agent="heat-config-zaqar",
         )
         self._token_file = settings.token_dir / f"{self._token_name()}.json"
@@ -81,9 +112,11 @@ class Connection:
         """Return the public address of a service in the catalog; empty where it has none."""
         region = self.credentials.region_name or None
         with translated(f"looking for {service} in the catalog"):
-            address = self._session.get_endpoint(
-                service_type=service, interface="public", region_name=region
-            )
+            address = None
+            with contextlib.suppress(keystone_errors.CatalogException):
+                address = self._session.get_endpoint(
+                    service_type=service, interface="public", region_name=region
+                )
             self._save_token()
             return address or ""
 
@@ -105,14 +138,17 @@ class Connection:
 
     def _load_token(self) -> None:
         self._saved: str | None = None
-        with contextlib.suppress(CorruptFileError, ValueError, KeyError, OSError):
-            state = durable.read_json(self._token_file)
-            if isinstance(state, str):
+        try:
+            with translated("reading a token"):
+                state = durable.read_json(self._token_file)
                 self._auth.set_auth_state(state)
                 access = self._auth.auth_ref
-                if access is not None and access.will_expire_soon(_TOKEN_MARGIN_SECONDS):
+                if access is None or access.will_expire_soon(_TOKEN_MARGIN_SECONDS):
                     self._auth.invalidate()
-                self._saved = state
+                elif access.service_catalog.normalize_catalog():
+                    self._saved = state
+        except HeatConfigError:
+            self._auth.invalidate()
 
     def _save_token(self) -> None:
         state = self._auth.get_auth_state()

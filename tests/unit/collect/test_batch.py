@@ -89,3 +89,16 @@ def test_a_snapshot_without_a_usable_section_keeps_the_last_one(
     )
     assert snapshot is not None
     assert snapshot["os-collect-config"] == SECTION
+
+
+def test_what_is_nested_too_deep_to_be_stored_costs_nothing_else(
+    deployment: Make, message: Make
+) -> None:
+    deep: Any = []
+    for _ in range(50_000):
+        deep = [deep]
+    body = {**message(deployment("a"), deployment("b", config=deep)), "else": deep}
+    snapshot, _ = next_snapshot(None, [body], nothing_finished)
+    assert ids(snapshot) == ["a"]
+    assert snapshot is not None
+    assert "else" not in snapshot

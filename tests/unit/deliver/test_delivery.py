@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,20 @@ import pytest
 
 from heat_config_zaqar.deliver import delivery, posted, transports
 from heat_config_zaqar.deliver.delivery import Delivery
-from heat_config_zaqar.deployment import parse_deployment
-from heat_config_zaqar.errors import AmbiguousError, TemporaryError, UnauthorizedError
+from heat_config_zaqar.deployment import Credentials, parse_deployment
+from heat_config_zaqar.errors import (
+    AmbiguousError,
+    PermanentError,
+    RejectedError,
+    TemporaryError,
+    UnacceptableError,
+    UnauthorizedError,
+)
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
 from heat_config_zaqar.wire import heat
-from tests.unit.conftest import make_deployment, make_message
+from tests.unit.conftest import SECTION, make_deployment, make_message
 
 # A port of loopback where nothing listens.
 NOBODY = "http://127.0.0.1:9/v3/"
@@ -24,10 +32,13 @@ def current(tmp_path: Path) -> Settings:
     return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
 
 
-def finish(current: Settings, config_id: str, **changes: Any) -> Outbox:
+def finish(
+    current: Settings, config_id: str, body: dict[str, Any] | None = None, **changes: Any
+) -> Outbox:
     outbox = Outbox(current.state_dir)
     document = make_deployment(config_id, deploy_auth_url=NOBODY, **changes)
-    outbox.finish(entry_for(parse_deployment(document), {"deploy_status_code": 0}, 1, 0))
+    body = {"deploy_status_code": 0} | (body or {})
+    outbox.finish(entry_for(parse_deployment(document), body, 1, 0))
     return outbox
 
 
@@ -51,21 +62,28 @@ def test_a_signal_that_another_process_sent_meanwhile_is_not_sent_again(
     assert states(outbox) == {"a": "delivered"}
 
 
-def test_a_deployment_that_says_nonsense_about_its_signal_is_kept_as_failed(
-    current: Settings,
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"deploy_signal_transport": "PIGEON"},
+        *({"deploy_queue_id": name} for name in ("", "../x", "q" * 65, "a b")),
+    ],
+)
+def test_a_result_that_has_nowhere_to_go_by_its_own_address_goes_through_heat(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, nonsense: dict[str, str]
 ) -> None:
-    outbox = finish(current, "a", deploy_signal_transport="PIGEON")
+    played = PlayedQueue(monkeypatch)
+    outbox = finish(current, "a", **nonsense)
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert (states(outbox), played.signalled, played.bodies) == ({"a": "delivered"}, ["a"], [])
+
+
+def test_a_result_without_any_address_is_kept_as_failed_with_the_reason(current: Settings) -> None:
+    outbox = finish(current, "a", deploy_signal_transport="PIGEON", deploy_stack_id="")
     Delivery(outbox, current).deliver_all()
     assert states(outbox) == {"a": "failed"}
     note = json.loads((current.state_dir / "failed" / "a.json").read_text())["note"]
     assert "PIGEON" in note
-
-
-@pytest.mark.parametrize("queue", ["../x", "q" * 65, "a b"])
-def test_a_hostile_queue_name_never_reaches_the_network(current: Settings, queue: str) -> None:
-    outbox = finish(current, "a", deploy_queue_id=queue)
-    assert Delivery(outbox, current).deliver_all() == 0
-    assert states(outbox) == {"a": "failed"}
 
 
 def test_only_a_newer_config_for_the_same_resource_supersedes(current: Settings) -> None:
@@ -95,11 +113,22 @@ class PlayedQueue:
         self.bodies: list[Any] = []
         self.faults: list[Exception] = []
         self.signalled: list[str] = []
+        self.at_heat: list[Any] = []
+        self.users: list[Credentials] = []
         self.on_post: Callable[[], object] = lambda: None
-        monkeypatch.setattr(delivery, "Connection", lambda *_, **__: self)
+        monkeypatch.setattr(delivery, "Connection", self.connect)
         monkeypatch.setattr(posted, "Queue", lambda *_: self)
         monkeypatch.setattr(transports, "Queue", lambda *_: self)
         monkeypatch.setattr(heat, "signal_resource", self.signal_resource)
+        monkeypatch.setattr(heat, "deployments_of_server", self.deployments_of_server)
+
+    def connect(self, login: Credentials, **_: Any) -> "PlayedQueue":
+        self.users.append(login)
+        return self
+
+    def deployments_of_server(self, _: Any, server_id: str) -> list[Any]:
+        assert server_id == "ef33c16d-965f-4003-b1ed-e446a2a52e07"
+        return self.at_heat
 
     def messages(self) -> list[tuple[str, Any]]:
         return [(str(number), body) for number, body in enumerate(self.bodies)]
@@ -108,10 +137,13 @@ class PlayedQueue:
         assert body["deploy_status_code"] == 0
         self.signalled.append(resource_name)
 
+    def largest_post(self) -> int:
+        return 262_144
+
     def post(self, body: dict[str, Any], _: int) -> None:
         self.on_post()
         fault = self.faults.pop() if self.faults else None
-        if not isinstance(fault, UnauthorizedError):
+        if not isinstance(fault, PermanentError):
             self.bodies.append(body)
         if fault:
             raise fault
@@ -179,20 +211,182 @@ def test_a_signal_is_dropped_where_newer_metadata_waits_that_nobody_has_read(
     assert len(played.bodies) == 2
 
 
-def test_a_metadata_queue_that_cannot_be_read_delays_signals_to_zaqar_alone(
+def test_where_nobody_can_say_what_is_new_only_signals_that_need_them_wait(
     current: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox = finish(current, "zaqar")
+    finish(current, "heat", deploy_signal_transport="HEAT_SIGNAL")
     finish(current, "none", deploy_signal_transport="NO_SIGNAL")
     MetadataStore(current.metadata_file).save(make_message(), 0)
     played = PlayedQueue(monkeypatch)
     monkeypatch.setattr(played, "messages", raising(TemporaryError("away")))
+    monkeypatch.setattr(heat, "deployments_of_server", raising(TemporaryError("away")))
+    assert Delivery(outbox, current).deliver_all() == 2
+    assert states(outbox) == {"zaqar": "outbox", "heat": "outbox", "none": "delivered"}
+
+
+@pytest.mark.parametrize("transport", ["HEAT_SIGNAL", "ZAQAR_SIGNAL"])
+def test_without_a_metadata_queue_heat_says_that_a_stack_was_updated_while_the_hook_ran(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    outbox = finish(current, "a", deploy_signal_transport=transport)
+    finish(current, "b", deploy_signal_transport=transport)
+    played = PlayedQueue(monkeypatch)
+    newer = make_deployment("c", deploy_resource_name="a", creation_time="2026-11-22T16:00:00Z")
+    played.at_heat = [newer, make_deployment("b")]
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "superseded", "b": "delivered"}
+
+
+def test_where_the_metadata_queue_cannot_be_read_heat_says_what_is_new(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a", deploy_signal_transport="HEAT_SIGNAL")
+    MetadataStore(current.metadata_file).save(make_message(), 0)
+    played = PlayedQueue(monkeypatch)
+    monkeypatch.setattr(played, "messages", raising(TemporaryError("away")))
+    newer = make_deployment("c", deploy_resource_name="a", creation_time="2026-11-22T16:00:00Z")
+    played.at_heat = [newer]
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "superseded"}
+
+
+def test_what_zaqar_will_not_take_goes_through_heat(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    played.faults = [UnacceptableError("400")]
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert (states(outbox), played.signalled) == ({"a": "delivered"}, ["a"])
+
+
+def test_trouble_with_one_signal_delays_no_other(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a")
+    finish(current, "b")
+    played = PlayedQueue(monkeypatch)
+    played.faults = [AmbiguousError("503")]
     assert Delivery(outbox, current).deliver_all() == 1
-    assert states(outbox) == {"zaqar": "outbox", "none": "delivered"}
+    assert states(outbox) == {"a": "outbox", "b": "delivered"}
 
 
-def raising(error: Exception) -> Callable[[], None]:
-    def fail() -> None:
+def test_a_host_that_is_away_delays_only_what_has_to_go_there(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def send(_: str, url: str, *__: Any) -> None:
+        tried.append(url)
+        if "away" in url:
+            error = TemporaryError("no connection")
+            error.is_away = True
+            raise error
+
+    monkeypatch.setattr(transports, "send_presigned", send)
+    PlayedQueue(monkeypatch)
+    for number, host in enumerate(("away", "away", "there")):
+        url = f"http://{host}/{number}"
+        finish(current, f"d{number}", deploy_signal_transport="CFN_SIGNAL", deploy_signal_id=url)
+    outbox = Outbox(current.state_dir)
+    assert Delivery(outbox, current).deliver_all() == 2
+    assert tried == ["http://away/0", "http://there/2"]
+    assert states(outbox) == {"d0": "outbox", "d1": "outbox", "d2": "delivered"}
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1/no-scheme?Signature=x", "http://[::1", "ftp://127.0.0.1/", "http://"]
+)
+def test_a_signal_url_that_is_none_is_given_up_and_delays_no_other(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    PlayedQueue(monkeypatch)
+    outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL", deploy_signal_id=url)
+    finish(current, "b")
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "failed", "b": "delivered"}
+
+
+def refuse_for(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    """Deliver what is always refused, once after each pause of so many seconds of the clock."""
+    clock = [1e9]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    current = Settings(state_dir=outbox._root, runtime_dir=outbox._root / "run")
+    for pause in pauses:
+        clock[0] += pause
+        Delivery(outbox, current).deliver_all()
+
+
+def always_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    PlayedQueue(monkeypatch)
+    monkeypatch.setattr(PlayedQueue, "post", raising(RejectedError("403")))
+
+
+def test_what_is_refused_for_an_hour_is_given_up(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a")
+    always_refused(monkeypatch)
+    refuse_for(outbox, monkeypatch, [30] * 120)
+    assert states(outbox) == {"a": "outbox"}
+    refuse_for(outbox, monkeypatch, [1e4, 30])
+    assert states(outbox) == {"a": "failed"}
+
+
+def test_a_clock_that_is_set_gives_no_signal_up(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a")
+    always_refused(monkeypatch)
+    refuse_for(outbox, monkeypatch, [7200, 30, 7200, -7200, 30, 1e7])
+    assert states(outbox) == {"a": "outbox"}
+
+
+def test_the_server_s_login_is_used_for_its_own_project_alone(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = {**SECTION["zaqar"], "auth_url": NOBODY}
+    MetadataStore(current.metadata_file).save(make_message(section={"zaqar": section}), 0)
+    for project, user in (
+        (section["project_id"], section["user_id"]),
+        ("other", "afaa4c4a2c344433829d69f6b0211a5e"),
+    ):
+        played = PlayedQueue(monkeypatch)
+        outbox = finish(current, project, deploy_project_id=project)
+        Delivery(outbox, current).deliver(project)
+        assert played.users[-1].user_id == user
+
+
+def test_a_large_result_leaves_room_for_the_envelope_of_its_message(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    outbox = finish(current, "a", body={"deploy_stdout": "x" * 500_000})
+    assert Delivery(outbox, current).deliver_all() == 0
+    (body,) = played.bodies
+    request = json.dumps({"messages": [{"body": body, "ttl": 24 * 3600}]})
+    assert 200_000 < len(request) <= played.largest_post()
+
+
+@pytest.mark.parametrize(
+    ("transport", "least", "most"),
+    [("CFN_SIGNAL", 1_000_000, 1024 * 1024), ("TEMP_URL_SIGNAL", 3_000_000, 8 * 1024 * 1024)],
+)
+def test_a_result_is_cut_to_the_limit_of_its_own_transport(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, transport: str, least: int, most: int
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(transports, "send_presigned", lambda _, __, body, ___: sent.append(body))
+    PlayedQueue(monkeypatch)
+    address = {"deploy_signal_transport": transport, "deploy_signal_id": "http://127.0.0.1:9/"}
+    outbox = finish(current, "a", body={"deploy_stdout": "x" * 3_000_000}, **address)
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert least < len(sent[0]) <= most
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
         raise error
 
     return fail

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heat_config_zaqar.settings import SETTINGS_VARIABLE
-from heat_config_zaqar.state.outbox import Outbox
+from heat_config_zaqar.state.outbox import Outbox, Settled
 from tests.unit.conftest import make_deployment
 
 DEEP = "[" * 600 + "]" * 600
@@ -54,30 +54,57 @@ def test_nothing_on_standard_input_is_a_signal_without_outputs(
     assert [(state, record["body"]) for state, record in outbox.records()] == [("delivered", {})]
 
 
-def test_a_deployment_that_has_a_result_keeps_it(tmp_path: Path, outbox: Outbox) -> None:
+def test_a_second_call_succeeds_as_upstream_s_does_and_the_first_result_stays(
+    tmp_path: Path, outbox: Outbox
+) -> None:
     deployment = make_deployment("a", **NOBODY)
     notify(tmp_path, deployment, '{"result": "first"}')
     code, said = notify(tmp_path, deployment, '{"result": "second"}')
-    assert code == 1
-    assert "deployment a has a result already" in said
+    assert code == 0
+    assert "deployment a has a result" in said
     assert [entry.body for entry in outbox.pending()] == [{"result": "first"}]
 
 
+def test_a_second_call_after_the_first_result_was_given_up_says_how_to_send_it(
+    tmp_path: Path, outbox: Outbox
+) -> None:
+    deployment = make_deployment("a", **NOBODY)
+    notify(tmp_path, deployment, "{}")
+    outbox.settle(outbox.pending()[0], Settled.FAILED, "refused")
+    code, said = notify(tmp_path, deployment, "{}")
+    assert (code, "deployment a has a result that was given up" in said) == (1, True), said
+
+
 @pytest.mark.parametrize(
-    ("config", "signal", "named"),
+    ("signal", "problem"),
     [
-        ("{", "{}", "config.json is not JSON"),
-        ({"id": "../../etc/x"}, "{}", "'../../etc/x': the id is not usable"),
-        (make_deployment("a"), "garbage", "the signal is not JSON"),
-        (make_deployment("a"), "[]", "the signal is not a map"),
-        (make_deployment("a"), f'{{"a": {DEEP}}}', "the signal is nested over 90 levels deep"),
-        (make_deployment("a"), "[" * 100_000, "the signal is not JSON"),
+        ("garbage\n", "is not JSON"),
+        ("[]", "is not a map"),
+        (f'{{"a": {DEEP}}}', "is nested over 90 levels deep"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
-def test_what_is_malformed_is_named(
-    tmp_path: Path, outbox: Outbox, config: Any, signal: str, named: str
+def test_a_signal_that_is_no_map_succeeds_as_upstream_s_does_and_nothing_of_it_is_lost(
+    tmp_path: Path, outbox: Outbox, signal: str, problem: str
 ) -> None:
-    code, said = notify(tmp_path, config, signal)
+    code, said = notify(tmp_path, make_deployment("a", **NOBODY), signal)
+    assert (code, f"the signal {problem}" in said) == (0, True), said
+    assert [entry.body for entry in outbox.pending()] == [{"deploy_stdout": signal}]
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ("{", "config.json is not JSON"),
+        ("[" * 100_000, "config.json is not JSON"),
+        ([], "not a map"),
+        ({"name": "x"}, "has no id"),
+    ],
+)
+def test_a_config_that_is_malformed_is_named(
+    tmp_path: Path, outbox: Outbox, config: Any, named: str
+) -> None:
+    code, said = notify(tmp_path, config, "{}")
     assert (code, named in said) == (1, True), said
     assert list(outbox.records()) == []
 

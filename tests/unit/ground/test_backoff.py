@@ -1,25 +1,22 @@
-from heat_config_zaqar.backoff import Backoff
+import pytest
+
+from heat_config_zaqar.backoff import pause, spread
 
 
-def longest(low: float, high: float) -> float:
-    assert low == high / 2
-    return high
+def test_waits_double_up_to_the_cap() -> None:
+    waits: list[float] = []
+    for _ in range(6):
+        waits.append(pause(sum(waits), 1, 5))
+    assert waits == [1, 1, 2, 4, 5, 5]
+    assert pause(1e9, 1, 5) == 5
 
 
-def test_waits_double_up_to_the_cap_and_begin_anew() -> None:
-    backoff = Backoff(1, 5, chance=longest)
-    assert [backoff.next() for _ in range(5)] == [1, 2, 4, 5, 5]
-    backoff.reset()
-    assert backoff.next() == 1
-
-
-def test_years_of_tries_stay_at_the_cap() -> None:
-    backoff = Backoff(1, 60, chance=longest)
-    assert {backoff.next() for _ in range(5000)} >= {60}
-
-
-def test_full_jitter_spreads_over_the_whole_wait() -> None:
-    backoff = Backoff(8, 8, least=0)
-    waits = [backoff.next() for _ in range(1000)]
-    assert min(waits) < 1
+@pytest.mark.parametrize("least", [0, 0.5])
+def test_chance_leaves_at_least_a_part_of_a_wait(least: float) -> None:
+    waits = [spread(8, least) for _ in range(1000)]
+    assert 8 * least <= min(waits) < 8 * least + 1
     assert 7 < max(waits) <= 8
+
+
+def test_no_wait_at_all_stays_none() -> None:
+    assert spread(float("inf")) == float("inf")

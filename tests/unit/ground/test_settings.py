@@ -5,6 +5,8 @@ import pytest
 from heat_config_zaqar import settings
 from heat_config_zaqar.errors import SettingsError
 
+_NO_TIMES = ("0", "-1", "nan", "inf", "-inf", "1e9", "true", '"5"')
+
 
 def test_a_missing_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(settings.SETTINGS_VARIABLE, str(tmp_path / "missing"))
@@ -28,8 +30,21 @@ def test_keys_are_read_in_their_types() -> None:
         ("insecure = 1", "insecure"),
         ("hook_timeout = -1", "hook_timeout"),
         ("not toml", "test is not TOML"),
+        (f"x = {'[' * 100_000}", "test is not TOML"),
+        *((f"request_timeout = {value}", "request_timeout") for value in _NO_TIMES),
+        *((f"poll_interval = {value}", "poll_interval") for value in _NO_TIMES),
+        ("hook_timeout = nan", "hook_timeout"),
+        ("hook_timeout = 1e300", "hook_timeout"),
+        ("max_attempts = 1000000", "max_attempts"),
+        ('state_dir = ""', "state_dir must be an absolute path"),
+        ('state_dir = "var/lib"', "state_dir must be an absolute path"),
+        (r'ca_file = "/a\u0000b"', "ca_file"),
+        ('proxy = "proxy.example:3128"', "proxy must be like"),
+        ('proxy = "http://[::1"', "proxy must be like"),
+        ('proxy = "socks5://proxy.example:1080"', "proxy must be like"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_key(text: str, names: str) -> None:
-    with pytest.raises(SettingsError, match=names):
+    with pytest.raises(SettingsError, match=names) as caught:
         settings.parse(text, "test")
+    assert "\n" not in str(caught.value)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.operate import cli
+from heat_config_zaqar.run.processes import identify
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.metadata_store import MetadataStore
@@ -209,9 +210,53 @@ def test_an_older_config_of_the_same_queue_is_history(guest: Guest, run: Run) ->
     assert [row["id"] for row in json.loads(run("status", "--json")[1])["deployments"]] == ["new"]
 
 
-def test_a_deployment_that_nothing_runs_is_not_waited_for(guest: Guest, run: Run) -> None:
-    guest.collect(make_deployment("a", group="os-apply-config"))
-    assert run("status")[0] == 0
+def test_a_deployment_that_nothing_runs_is_listed_and_not_waited_for(
+    guest: Guest, run: Run
+) -> None:
+    ungrouped = make_deployment("b")
+    del ungrouped["group"]
+    guest.collect(make_deployment("a", group="os-apply-config"), ungrouped)
+    code, out, _ = run("status")
+    assert [" ".join(line.split()) for line in out.splitlines()[2:]] == [
+        "a 00-a os-apply-config CREATE no hook - 0 - -",
+        "b 00-b Heat::Ungrouped CREATE no hook - 0 - -",
+    ]
+    assert code == 0
+    assert run("logs", "b")[0] == 2
+    code, _, error = run("rerun", "b")
+    assert (code, "has nothing to run" in error) == (1, True)
+
+
+def test_a_deployment_whose_hook_is_missing_is_waited_for_since_it_will_fail(
+    guest: Guest, run: Run
+) -> None:
+    guest.collect(make_deployment("a", group="salt"))
+    code, out, _ = run("status", "--json")
+    assert (code, json.loads(out)["deployments"][0]["state"]) == (3, "waiting")
+
+
+def test_a_guest_that_cannot_ask_heat_says_that_messages_may_have_expired(
+    guest: Guest, run: Run
+) -> None:
+    guest.collect()
+    MetadataStore(guest.settings.metadata_file).save(make_message(), time.time() - 7200)
+    durable.write_json(guest.settings.collected_file, time.time())
+    assert "expired" not in run("status")[1]
+    guest.settings.collected_file.unlink()
+    code, out, _ = run("status")
+    assert (code, "messages may have expired" in out) == (0, True)
+
+
+def test_a_hook_is_no_older_for_a_clock_that_was_set(guest: Guest, run: Run) -> None:
+    """The record says that it started a year ago, its process that it is this one."""
+    guest.collect(make_deployment("a"))
+    hook = identify(os.getpid())
+    known = {"boot": hook.boot, "pid": hook.pid, "pid_started": hook.started}
+    record = {"attempts": 1, "started": time.time() - 365 * 86400, **known}
+    durable.write_json(guest.settings.state_dir / "running" / "a.json", record)
+    with durable.locked(guest.settings.state_dir / "apply.lock"):
+        (row,) = json.loads(run("status", "--json")[1])["deployments"]
+    assert (row["state"], row["seconds"] < 86400) == ("running", True)
 
 
 def test_a_hook_that_ended_with_its_process_is_interrupted(guest: Guest, run: Run) -> None:
@@ -271,6 +316,24 @@ def test_a_name_cannot_steer_the_terminal(guest: Guest, run: Run) -> None:
     out = run("status")[1]
     assert "\x1b" not in out
     assert "x\\x1b[2J\\x0ay" in out
+
+
+def test_nothing_that_a_hook_or_a_service_said_can_steer_the_terminal(
+    guest: Guest, run: Run
+) -> None:
+    hook(guest.directory / "hooks", """echo '{"deploy_status_code": "1\\u001b[2J"}'""")
+    guest.collect(make_deployment("a"))
+    guest.finish(make_deployment("a"))
+    (entry,) = guest.outbox.pending()
+    guest.outbox.settle(dataclasses.replace(entry, queue="\x1b[2J"), Settled.FAILED, "\x1b[2J")
+    record = guest.settings.state_dir / "failed" / "a.json"
+    known = json.loads(record.read_text())
+    durable.write_json(record, {**known, "\x1b[2J": 1})
+    nowhere = {**known, "id": "b", "transport": "NO_SIGNAL"}
+    durable.write_json(record.with_name("b.json"), nowhere)
+    for command in (["status"], ["show", "a"], ["resend", "b"], ["rerun", "a"]):
+        _, out, error = run(*command)
+        assert "\x1b" not in out + error, command
 
 
 JSON = st.recursive(

@@ -1,9 +1,11 @@
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heat_config_zaqar.operate.doctor import deployments
 from heat_config_zaqar.operate.doctor import examination as doctor
 from heat_config_zaqar.operate.doctor import guest as examined
 from heat_config_zaqar.operate.doctor.examination import Finding, Result
@@ -49,7 +51,7 @@ def test_without_metadata_the_doctor_says_where_it_has_to_come_from(guest: Guest
 def test_before_the_first_message_the_login_of_the_first_metadata_is_checked(guest: Guest) -> None:
     (guest.directory / "cfn-init-data").write_text(json.dumps({"os-collect-config": AWAY}))
     found = examine()
-    assert found["metadata"].detail == "no message was received yet"
+    assert found["metadata"].detail == "none yet but the first login"
     assert "refused" in found["connection"].detail
 
 
@@ -118,3 +120,14 @@ def test_the_doctor_leaves_nothing_behind(guest: Guest) -> None:
     before = sorted(guest.directory.rglob("*"))
     doctor.examine()
     assert sorted(guest.directory.rglob("*")) == before
+
+
+def test_a_group_cannot_steer_the_terminal(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_CHECKS", deployments.CHECKS)
+    guest.collect(make_deployment("a", group="salt\x1b[2J"), section=AWAY)
+    assert doctor.run(argparse.Namespace(json=False)) == 1
+    said = capsys.readouterr().out
+    assert "heat-config-salt\\x1b[2J" in said
+    assert "\x1b" not in said

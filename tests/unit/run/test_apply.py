@@ -230,7 +230,7 @@ def test_a_hook_that_outlives_its_killed_starter_is_ended_before_it_runs_again(
         [sys.executable, "-m", "heat_config_zaqar.run.apply"],
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(apply.__file__).parents[1]),
+            "PYTHONPATH": str(Path(apply.__file__).parents[2]),
             "HEAT_CONFIG_ZAQAR_SETTINGS": str(settings_file),
             "HEAT_SHELL_CONFIG": str(path),
         },

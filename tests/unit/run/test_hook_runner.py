@@ -131,8 +131,9 @@ def test_a_hook_that_cannot_be_started_says_why(
     assert run(path, {}, 0).problem == f"cannot be started: {reason.format(path=path)}"
 
 
-def test_a_hook_that_exits_with_a_shells_code_has_only_failed(tmp_path: Path) -> None:
-    outcome = run(hook(tmp_path, "exit 127"), {}, 0)
+@pytest.mark.parametrize("text", ["exit 127", 'rm "$0"; exit 127'])
+def test_a_hook_that_exits_with_a_shells_code_has_only_failed(tmp_path: Path, text: str) -> None:
+    outcome = run(hook(tmp_path, text), {}, 0)
     assert (outcome.returncode, outcome.problem) == (127, "")
 
 
@@ -177,7 +178,7 @@ def test_a_hook_whose_starter_is_killed_before_the_record_never_runs(tmp_path: P
         "    os.kill(os.getpid(), 9)\n"
         f"hook_runner.run(pathlib.Path({str(path)!r}), {{}}, 0, die, {{}})\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(hook_runner.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(hook_runner.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", text], env=environment, capture_output=True, check=False
     )

@@ -17,7 +17,7 @@ HOOK = (sys.executable, "-m", "heat_config_zaqar.run.script_hook")
 def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "settings.toml").write_text(f'working_dir = "{tmp_path / "work"}"')
     monkeypatch.setenv(SETTINGS_VARIABLE, str(tmp_path / "settings.toml"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "hooks"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "hooks"))
     return tmp_path / "work"
 
 

@@ -2,11 +2,19 @@
 
 import contextlib
 import json
-from urllib.parse import urlsplit
+
+import requests
 
 from heat_config_zaqar.errors import HeatConfigError, UnauthorizedError
 from heat_config_zaqar.operate.doctor.guest import Guest, NotChecked, Problem
-from heat_config_zaqar.operate.doctor.reach import cause_of, clock_ahead, failed_step
+from heat_config_zaqar.operate.doctor.reach import (
+    STEPS,
+    address_of,
+    cause_of,
+    clock_ahead,
+    failed_step,
+    families_of,
+)
 from heat_config_zaqar.wire import heat
 from heat_config_zaqar.wire.failures import brief
 from heat_config_zaqar.wire.queue import Queue
@@ -15,7 +23,20 @@ from heat_config_zaqar.wire.queue import Queue
 _CLOCK_SECONDS = 60
 # Heat's own post fails when the metadata of a server has grown to the queue's limit.
 _FULL_SHARE = 0.8
-_STEPS = ("name", "connection", "certificate")
+
+
+def _proxy(guest: Guest) -> str:
+    failed, url = failed_step(guest.refusal), guest.login[0].auth_url
+    wish = ""
+    with contextlib.suppress(ValueError):
+        wish = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+    if failed == "proxy" and guest.refusal is not None:
+        advice = "is `proxy` of /etc/heat-config-zaqar.toml right, and does it run?"
+        raise Problem(f"proxy {address_of(wish)}: {brief(cause_of(guest.refusal))}", advice)
+    if wish and failed in ("name", "connection"):
+        advice = "set `proxy` in /etc/heat-config-zaqar.toml: the environment's is not used"
+        raise Problem(f"Keystone is not reached without proxy {address_of(wish)}", advice)
+    return "none that fails"
 
 
 def _name(guest: Guest) -> str:
@@ -28,7 +49,7 @@ def _connection(guest: Guest) -> str:
 
 
 def _clock(guest: Guest) -> str:
-    if failed_step(guest.refusal) in ("name", "connection"):
+    if failed_step(guest.refusal) not in ("", "certificate"):
         raise NotChecked("Keystone cannot be reached")
     ahead = clock_ahead(guest.login[0].auth_url, guest.settings)
     if ahead is None:
@@ -82,8 +103,13 @@ def _size_limit(guest: Guest) -> str:
 
 
 def _heat(guest: Guest) -> str:
-    servers = [item.text_input("deploy_server_id") for item in guest.report.deployments.values()]
-    server_id = next(filter(None, servers), "")
+    server_id = guest.report.server_id
+    if not server_id and guest.report.is_in_doubt:
+        advice = "update the stack: a message that comes from now on is read"
+        detail = (
+            "a message may have expired, and Heat cannot be asked: no deployment names this server"
+        )
+        raise Problem(detail, advice)
     if not server_id:
         raise NotChecked("no deployment says which server this is")
     try:
@@ -98,12 +124,12 @@ def _heat(guest: Guest) -> str:
 
 def _step(guest: Guest, step: str, works: str, advice: str) -> str:
     """Judge one step of the way to Keystone by how far the login came."""
-    failed = failed_step(guest.refusal)
+    failed, url = failed_step(guest.refusal), guest.login[0].auth_url
     if failed == step and guest.refusal is not None:
-        raise Problem(_at(guest.login[0].auth_url, guest.refusal), advice)
-    if failed and _STEPS.index(failed) < _STEPS.index(step):
+        raise Problem(_at(url, guest.refusal), advice)
+    if failed and STEPS.index(failed) < STEPS.index(step):
         raise NotChecked("Keystone cannot be reached")
-    return f"{urlsplit(guest.login[0].auth_url).netloc} {works}"
+    return f"{address_of(url)} {works}"
 
 
 def _why(guest: Guest, service: str, error: HeatConfigError) -> str:
@@ -111,10 +137,9 @@ def _why(guest: Guest, service: str, error: HeatConfigError) -> str:
     return _at(guest.catalog.endpoint(service), error) if failed_step(error) else str(error)
 
 
-def _at(url: str, error: HeatConfigError) -> str:
-    with contextlib.suppress(ValueError):
-        url = urlsplit(url).netloc or url
-    return f"{url}: {brief(cause_of(error))}"
+def _at(url: str, error: Exception) -> str:
+    family = f" ({families_of(url)})" if failed_step(error) == "connection" else ""
+    return f"{address_of(url)}{family}: {brief(cause_of(error))}"
 
 
-CHECKS = (_name, _connection, _clock, _certificate, _keystone, _queue, _size_limit, _heat)
+CHECKS = (_proxy, _name, _connection, _clock, _certificate, _keystone, _queue, _size_limit, _heat)

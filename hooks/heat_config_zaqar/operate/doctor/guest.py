@@ -11,13 +11,17 @@ from heat_config_zaqar.deployment import Credentials
 from heat_config_zaqar.errors import CorruptFileError, HeatConfigError, SettingsError
 from heat_config_zaqar.operate.report import Report
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.snapshot import login_of
+from heat_config_zaqar.snapshot import Snapshot, login_of
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.wire.queue import Queue
 from heat_config_zaqar.wire.session import Connection
 
 # Where Heat's user-data leaves the first metadata, before any message.
-FIRST_METADATA = Path("/var/lib/heat-cfntools/cfn-init-data")
+FIRST_METADATA = Settings.first_metadata
+# What os-apply-config renders of the metadata, and os-collect-config reads.
+CONFIG_FILE = Settings.conf_file
+# os-collect-config's default.
+CACHE_DIRECTORY = Settings.cache_dir
 
 
 class Problem(Exception):  # noqa: N818 # a finding, not a failure of the doctor
@@ -50,12 +54,17 @@ class Guest:
         return Report(self.settings)
 
     @cached_property
+    def first_metadata(self) -> Snapshot:
+        """What Heat's user-data left; empty where it did not, or it cannot be read."""
+        with contextlib.suppress(CorruptFileError, OSError):
+            first = durable.read_json(FIRST_METADATA)
+            return first if isinstance(first, dict) else {}
+        return {}
+
+    @cached_property
     def login(self) -> tuple[Credentials, str]:
         """The server's login and metadata queue, of the stored metadata or the first one."""
-        known = self.report.stored.login
-        with contextlib.suppress(CorruptFileError, OSError):
-            first = None if known else durable.read_json(FIRST_METADATA)
-            known = login_of(first) if isinstance(first, dict) else known
+        known = self.report.stored.login or login_of(self.first_metadata)
         if known is None:
             raise NotChecked("no login is known")
         return known

@@ -1,0 +1,130 @@
+"""os-collect-config's sources, guarded: what one of them says ends nothing and costs no other.
+
+Upstream's main ends with whatever a source raises, makes a cache file of each name that it is told,
+and complains in each round.
+Invariant: whatever a source finds, names that leave here can be cache files and are no other
+source's; the same complaint is logged once in ten minutes, without what follows a URL's `?`.
+"""
+
+import functools
+import hashlib
+import locale
+import logging
+import re
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from os_collect_config import cache, collect, exc, local, merger
+
+from heat_config_zaqar.nesting import too_deep
+
+_UNGROUPED = "Heat::Ungrouped"
+_APPLIED = ("os-apply-config", _UNGROUPED)
+_LONGEST_NAME = 200
+_RESERVED = {*collect.COLLECTORS, "os_config_files"}
+_QUIET_SECONDS = 600
+# What differs each time, and what may be the signature of a pre-signed URL.
+_VOLATILE = re.compile(r"0x[0-9a-f]+|\?\S+")
+
+_LOG = logging.getLogger(__name__)
+
+
+def guard() -> None:
+    """Put a guard before each source that os-collect-config has."""
+    quiet = _Quiet()
+    for logger in (__name__, "os-collect-config", *(f"os_collect_config.{n}" for n in _RESERVED)):
+        logging.getLogger(logger).addFilter(quiet)
+    for name, module in collect.COLLECTORS.items():
+        guarded = functools.partial(_Source, name, module.Collector)
+        collect.COLLECTORS[name] = SimpleNamespace(Collector=guarded, name=name)
+    merger.merged_list_from_content = merged
+    collect.cache = SimpleNamespace(**{**vars(cache), "store": _store})
+    # It restores a locale that it cannot always name, to sort by code points.
+    neutral = {"getlocale": str, "setlocale": lambda *_: None, "strxfrm": str}
+    local.locale = SimpleNamespace(**{**vars(locale), **neutral})
+
+
+def merged(content: Any, keys: list[str], source: str) -> list[tuple[Any, Any]]:
+    """Return the content, and after it each deployment for os-apply-config, as (name, config)."""
+    pairs = [(source, content)]
+    found = [content.get(key) for key in keys] if isinstance(content, dict) else []
+    for item in (item for listed in found if isinstance(listed, list) for item in listed):
+        if not isinstance(item, dict) or item.get("group", _UNGROUPED) not in _APPLIED:
+            continue
+        if "name" in item and "config" in item:
+            pairs.append((item["name"], item["config"]))
+        else:
+            _LOG.warning("ignored a deployment without name or config: %s", item.get("id"))
+    return pairs
+
+
+def file_name(source: str, name: Any) -> str:
+    """Return what to call the cache file of what a source names so."""
+    text = str(name)
+    raw = text.encode("utf-8", "backslashreplace")
+    # A colon ends a path in OS_CONFIG_FILES.
+    usable = len(raw) <= _LONGEST_NAME and not re.search(r"[/:\0\ud800-\udfff]", text)
+    if text == source or (usable and text not in _RESERVED):
+        return text
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _store(name: str, content: Any) -> tuple[bool, str]:
+    try:
+        changed, path = cache.store(name, content)
+    except (ValueError, RecursionError) as error:
+        # What was committed last cannot be read, as after a full disk; the new file is there.
+        _LOG.warning("%s.json.last: %s; it counts as changed", name, error)
+        return True, cache.get_path(name)
+    return changed, path
+
+
+class _Source:
+    """One source; upstream makes a new one for each round."""
+
+    def __init__(self, name: str, make: Callable[..., Any], **more: Any) -> None:
+        self._name = name
+        self._make = functools.partial(make, **more)
+
+    def collect(self) -> list[tuple[str, Any]]:
+        """Return (name of a cache file, content) pairs.
+
+        :raises SourceNotConfigured: there is nothing; the reason was logged.
+        """
+        try:
+            pairs = self._make().collect()
+        except (exc.SourceNotAvailable, exc.SourceNotConfigured) as error:
+            # Of a source that is not available upstream's main complains in each round.
+            raise exc.SourceNotConfigured from error
+        except Exception as error:
+            # Whatever it is: the other sources, and the next round, must go on.
+            _LOG.error("source %s cannot be used: %r", self._name, error)
+            raise exc.SourceNotConfigured from error
+        named = [(file_name(self._name, name), content) for name, content in pairs]
+        return [(name, content) for name, content in named if self._is_shallow(name, content)]
+
+    def _is_shallow(self, name: str, content: Any) -> bool:
+        if not too_deep(content):
+            return True
+        _LOG.error("ignored %s of source %s: nested too deep", name, self._name)
+        return False
+
+
+class _Quiet(logging.Filter):
+    """Lets a complaint pass once in ten minutes; what the main loop itself says always."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be logged."""
+        if record.module == "collect":
+            return True
+        record.msg, record.args = _VOLATILE.sub("…", record.getMessage()), None
+        now = time.monotonic()
+        lately = {text: at for text, at in self._passed.items() if now - at < _QUIET_SECONDS}
+        self._passed = {record.msg: now, **lately}
+        return record.msg not in lately
