@@ -1,161 +1,235 @@
-"""The built image against a real cloud, by a clouds.yaml entry: create, check, update, delete.
+"""The built image against a real cloud, by a clouds.yaml entry: create, check, change, delete.
 
-Invariant: whatever it made in the cloud, the image included, is deleted at the end, however it
-ends. Where the cloud has no Nova or Glance, as the test cloud, it says so, and the image is booted
-here as an OS::Heat::DeployedServer.
+Invariant: whatever it made in the cloud, the image included, has a name that begins with the run's,
+and is deleted at the end, however it ends. What even SIGKILL leaves behind, the command that it
+printed first removes. Where the cloud has no Nova or Glance, as the test cloud without them, it
+says so, and the image is booted here as an OS::Heat::DeployedServer.
 """
 
 import argparse
+import contextlib
+import signal
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import NoReturn
 
 import openstack
-from keystoneauth1.exceptions import ClientException
+from keystoneauth1.exceptions import ClientException, NotFound
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from testbed import image as images
 from testbed.guest import GuestError, container, unpack
-from testbed.heat import SERVER, Heat, HeatError, Script, deployments_template
+from testbed.heat import Heat, HeatError
 from testbed.isolated import NotIsolatedError
+from testbed.operator_actions import (
+    DEFAULT_ACTIONS,
+    FAREWELL,
+    NOT_BY_DEFAULT,
+    Trial,
+    TrialError,
+)
 
 _NEEDED = ("orchestration", "messaging")
 _TO_BOOT_THERE = ("compute", "image", "network")
-_TIMEOUT_SECONDS = 900
+_TIMEOUT_SECONDS = 1800
+_POLL_SECONDS = 1.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class AcceptanceError(Exception):
     """What the cloud lacks, or showed instead of what it should."""
 
 
+class _SignalledError(BaseException):
+    """A signal asked for the end; no library may take it for an error of its own."""
+
+
 _EXPECTED = (
-    *(AcceptanceError, images.ImageError, GuestError, HeatError, NotIsolatedError),
-    *(SDKException, ClientException),
+    *(AcceptanceError, _SignalledError, TrialError),
+    *(images.ImageError, GuestError, HeatError, NotIsolatedError, SDKException, ClientException),
 )
+_Say = Callable[[str], None]
 
 
 def main() -> int:
     """Run the built image in a cloud of clouds.yaml, with Zaqar in both directions."""
     options = _parser().parse_args()
     try:
-        _accept(options)
+        with _signals_raised():
+            return _remove_all(options) if options.remove else _run(options)
     except _EXPECTED as error:
         print(f"acceptance: {error}", file=sys.stderr)
         return 1
-    print("accepted; everything is deleted again")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m testbed.acceptance", description=main.__doc__)
     parser.add_argument("--cloud", required=True, help="an entry of clouds.yaml")
-    parser.add_argument(
-        "--image", type=Path, required=True, help="what `python -m testbed.image --out` was given"
-    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--image", type=Path, help="what `python -m testbed.image --out` was given")
+    what.add_argument("--remove", metavar="NAME", help="delete all that a run of that name left")
     parser.add_argument("--flavor", default="m1.small", help="default: m1.small")
     parser.add_argument("--network", default="private", help="default: private")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help=f"how long one step may take; default: {_TIMEOUT_SECONDS}, for an emulated guest",
+    )
+    parser.add_argument(
+        "--actions",
+        nargs="*",
+        choices=(*DEFAULT_ACTIONS, *NOT_BY_DEFAULT),
+        default=list(DEFAULT_ACTIONS),
+        metavar="ACTION",
+        help=f"what is done to a server of Nova; default: {' '.join(DEFAULT_ACTIONS)}; also: "
+        + ", ".join(f"{name} ({reason})" for name, reason in NOT_BY_DEFAULT.items()),
+    )
     return parser
 
 
-def _accept(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     cloud = openstack.connect(cloud=options.cloud)
     offered = {service["type"] for service in cloud.service_catalog}
     if lacking := sorted({*_NEEDED} - offered):
         raise AcceptanceError(f"cloud {options.cloud} has no {' and no '.join(lacking)} service")
+    missing = sorted({*_TO_BOOT_THERE} - offered)
     image = images.load(options.image.absolute())
-    heat = Heat(cloud.session, cloud.config.region_name)
     name = f"heat-config-zaqar-{uuid.uuid4().hex[:8]}"
-    if missing := sorted({*_TO_BOOT_THERE} - offered):
-        print(f"left out, the cloud has no {', '.join(missing)}: the upload and Nova's server")
-        try:
-            _check_here(heat, name, image)
-        finally:
-            heat.delete_stack(name)
-        return
-    with _uploaded(cloud, name, image):
-        server = _nova_server(name, options.flavor, options.network)
-        try:
-            heat.create_stack(name, _template("world", server))
-            _check(heat, name, server)
-        finally:
-            heat.delete_stack(name, timeout=_TIMEOUT_SECONDS)
+    say = _clock()
+    print(f"should this be killed: {_removal(options.cloud, name)}", flush=True)
+    with _removed(cloud, options, name, say):
+        if missing:
+            say(f"left out, the cloud has no {', '.join(missing)}: the upload and Nova's server")
+            _check_here(cloud, name, image, options.timeout, say)
+        else:
+            _check_there(cloud, name, image, options, say)
+    print("accepted; everything is deleted again")
+    return 0
 
 
-@contextmanager
-def _uploaded(cloud: Connection, name: str, image: images.Image) -> Iterator[None]:
+def _clock() -> _Say:
+    begun = time.monotonic()
+    return lambda text: print(f"{time.monotonic() - begun:6.0f} s  {text}", flush=True)
+
+
+def _check_there(
+    cloud: Connection, name: str, image: images.Image, options: argparse.Namespace, say: _Say
+) -> None:
     if not image.partitioned:
         raise AcceptanceError(f"{image.qcow2} is one file system: Nova boots partitioned images")
-    print(f"uploading {image.qcow2}")
-    try:
-        cloud.create_image(
-            name, filename=str(image.qcow2), disk_format="qcow2", container_format="bare", wait=True
-        )
-        yield
-    finally:
-        cloud.delete_image(name, wait=True)
+    say(f"uploading {image.qcow2} as {name}")
+    cloud.create_image(
+        name, filename=str(image.qcow2), disk_format="qcow2", container_format="bare", wait=True
+    )
+    server = {"image": name, "flavor": options.flavor, "networks": [{"network": options.network}]}
+    trial = Trial(cloud, _heat(cloud), name, server, options.timeout, say)
+    trial.begin()
+    trial.created()
+    trial.deploy("update")
+    for action in options.actions:
+        trial.run(action)
+    trial.delete()
 
 
-def _nova_server(image: str, flavor: str, network: str) -> dict[str, Any]:
-    properties = {
-        "image": image,
-        "flavor": flavor,
-        "networks": [{"network": network}],
-        "user_data_format": "SOFTWARE_CONFIG",
-        "software_config_transport": "ZAQAR_MESSAGE",
-    }
-    return {"type": "OS::Nova::Server", "properties": properties}
-
-
-def _template(who: str, server: Mapping[str, Any] | None) -> dict[str, Any]:
-    scripts = {
-        "greet": Script(
-            '#!/bin/sh\necho "hello $who"\nprintf %s "$n" >"$heat_outputs_path.number"\n',
-            inputs={"who": who, "n": 7},
-            outputs=("number",),
-        ),
-        "loud": Script("#!/bin/sh\nhead -c 10000 /dev/zero | tr '\\0' x\n"),
-    }
-    template = deployments_template(scripts)
-    if server is not None:
-        template["resources"][SERVER] = server
-    return template
-
-
-def _check_here(heat: Heat, name: str, image: images.Image) -> None:
+def _check_here(
+    cloud: Connection, name: str, image: images.Image, timeout: float, say: _Say
+) -> None:
     if image.tar is None:
         raise AcceptanceError("the image was built without a tar, from which it is booted here")
-    heat.create_stack(name, _template("world", None))
-    metadata = heat.server_metadata_when_ready(name)
+    trial = Trial(cloud, _heat(cloud), name, None, timeout, say)
+    trial.begin()
+    metadata = trial.heat.server_metadata_when_ready(name)
     root = unpack(image.tar, image.tar.parent / "unpacked")
     with (
         tempfile.TemporaryDirectory() as scratch,
         container(root, Path(scratch) / "guest", metadata),
     ):
-        _check(heat, name, None)
+        trial.created()
+        trial.deploy("update")
+        trial.delete()
 
 
-def _check(heat: Heat, name: str, server: Mapping[str, Any] | None) -> None:
-    begun = time.monotonic()
-    for status, who in (("CREATE_COMPLETE", "world"), ("UPDATE_COMPLETE", "again")):
-        if status == "UPDATE_COMPLETE":
-            heat.update_stack(name, _template(who, server))
-        outputs = heat.wait_for(name, [status], _TIMEOUT_SECONDS).outputs
-        expected = {
-            "greet_deploy_stdout": f"hello {who}\n",
-            "greet_number": "7",
-            "greet_deploy_status_code": 0,
-            "loud_deploy_stdout": "x" * 10000,
-        }
-        wrong = {key: outputs.get(key) for key in expected if outputs.get(key) != expected[key]}
-        if wrong:
-            raise AcceptanceError(f"after {status} these outputs are wrong: {wrong}")
-        print(f"{status}, all outputs are right, {time.monotonic() - begun:.0f} s since the start")
+def _heat(cloud: Connection) -> Heat:
+    return Heat(cloud.session, cloud.config.region_name)
+
+
+@contextmanager
+def _removed(
+    cloud: Connection, options: argparse.Namespace, name: str, say: _Say
+) -> Iterator[None]:
+    """Delete everything of a run at the end; a second signal ends that, and says what is left."""
+    try:
+        yield
+    finally:
+        say("deleting everything")
+        try:
+            _remove(cloud, name, options.timeout, say)
+        except BaseException:
+            print(
+                f"acceptance: not all is deleted; this does it: {_removal(options.cloud, name)}",
+                file=sys.stderr,
+            )
+            raise
+
+
+def _removal(cloud: str, name: str) -> str:
+    return f"python -m testbed.acceptance --cloud {cloud} --remove {name}"
+
+
+def _remove_all(options: argparse.Namespace) -> int:
+    cloud = openstack.connect(cloud=options.cloud)
+    _remove(cloud, options.remove, options.timeout, _clock())
+    print(f"nothing of {options.remove} is left")
+    return 0
+
+
+def _remove(cloud: Connection, name: str, timeout: float, say: _Say) -> None:
+    heat = _heat(cloud)
+    for stack in [stack for stack in heat.names() if stack.startswith(name)]:
+        say(f"deleting stack {stack}")
+        _delete_without_guests(heat, stack, timeout)
+    if "image" in {service["type"] for service in cloud.service_catalog}:
+        for image in [image for image in cloud.image.images() if image.name.startswith(name)]:
+            say(f"deleting image {image.name}")
+            cloud.delete_image(image.id, wait=True)
+
+
+def _delete_without_guests(heat: Heat, stack: str, timeout: float) -> None:
+    """Delete a stack whose guest may be the reason for this end: signal in the guest's place."""
+    deadline = time.monotonic() + timeout
+    heat.delete_stack(stack, wait=False)
+    with contextlib.suppress(NotFound):
+        while time.monotonic() < deadline:
+            if heat.stack(stack).status == "DELETE_FAILED":
+                raise HeatError(f"stack {stack} cannot be deleted: {heat.stack(stack).reason}")
+            if heat.resource_statuses(stack).get(FAREWELL) == "DELETE_IN_PROGRESS":
+                heat.signal(stack, FAREWELL, {"deploy_status_code": 0})
+            time.sleep(_POLL_SECONDS)
+        raise HeatError(f"stack {stack} is not deleted after {timeout:.0f} s")
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Have signals that end a process raise, so that what is open is left as at any end."""
+    before = {number: signal.signal(number, _raise) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _SignalledError(f"ended by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

@@ -177,6 +177,10 @@ class Heat:
         """Begin to suspend a stack."""
         self._api.post(f"{self._path(name)}/actions", json={"suspend": None})
 
+    def resume_stack(self, name: str) -> None:
+        """Begin to resume a suspended stack."""
+        self._api.post(f"{self._path(name)}/actions", json={"resume": None})
+
     def delete_stack(self, name: str, wait: bool = True, timeout: float = 300.0) -> None:
         """Delete a stack, if there is one; by default wait until it is gone.
 

@@ -165,7 +165,12 @@ def parse_deployment(document: Any) -> Deployment:
     if not isinstance(document, dict):
         raise InvalidMetadataError(f"a deployment is not a map but {type(document).__name__}")
     problem = _problem_of(document)
-    document = _signalled_only(document, problem) if problem else _with_texts(document)
+    inputs = document.get("inputs") or []
+    document = (
+        _signalled_only(document, problem)
+        if problem
+        else {**document, "inputs": [_typed(item) for item in inputs]}
+    )
     texts = {key: value for key, value in document.items() if isinstance(value, str)}
     made = Deployment(
         id=texts.get("id", ""),
@@ -224,14 +229,9 @@ def _signalled_only(document: dict[str, Any], problem: str) -> dict[str, Any]:
     return {**texts, "inputs": inputs, _PROBLEM: problem}
 
 
-def _with_texts(document: dict[str, Any]) -> dict[str, Any]:
-    inputs = [
-        {**item, "value": str(item.get("value"))}
-        if item.get("type") == "String" and not isinstance(item.get("value"), str)
-        else item
-        for item in document.get("inputs") or []
-    ]
-    return {**document, "inputs": inputs}
+def _typed(item: dict[str, Any]) -> dict[str, Any]:
+    is_right = item.get("type") != "String" or isinstance(item.get("value"), str)
+    return item if is_right else {**item, "value": str(item.get("value"))}
 
 
 def parse_credentials(section: Any) -> tuple[Credentials, str] | None:

@@ -4,6 +4,7 @@ Invariant: this is the only place that knows the file's keys, their defaults and
 a missing file means the defaults, a key it does not know or a value that cannot work is an error.
 """
 
+import contextlib
 import dataclasses
 import os
 import tomllib
@@ -123,7 +124,7 @@ def _usable(origin: str, key: str, value: Any, known: dict[str, Any]) -> Any:
     if key in _BOUNDS and not _BOUNDS[key][0] <= value <= _BOUNDS[key][1]:
         least, most = _BOUNDS[key]
         raise SettingsError(f"{origin}: {key} must be from {least:g} to {most:g}, not {value!r}")
-    if key == "proxy" and value and not _is_proxy(value):
+    if key == "proxy" and value and not is_http_url(value):
         raise SettingsError(f"{origin}: proxy must be like 'http://proxy.example:3128'")
     if isinstance(default, Path):
         if not Path(value).is_absolute():
@@ -132,9 +133,9 @@ def _usable(origin: str, key: str, value: Any, known: dict[str, Any]) -> Any:
     return value
 
 
-def _is_proxy(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
+def is_http_url(text: str) -> bool:
+    """Whether requests can be sent to an address, or through it."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname and parts.port != 0)
-    except ValueError:
-        return False
+    return False

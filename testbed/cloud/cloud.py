@@ -13,9 +13,9 @@ from pathlib import Path
 
 from keystoneauth1.session import Session
 
-from testbed.cloud import configuration, environment, identity, probes, processes
+from testbed.cloud import configuration, environment, identity, nova, probes, processes
 from testbed.cloud.launch import Launch
-from testbed.cloud.layout import Layout, http_url, load_secrets
+from testbed.cloud.layout import Layout, http_url, load_secrets, write_private
 from testbed.cloud.processes import CloudError
 from testbed.cloud.services import EPMD, STORES, Service, services
 
@@ -23,11 +23,12 @@ Progress = Callable[[str], None]
 
 
 class Cloud:
-    """Keystone, Zaqar, Heat and their stores, below `directory` and on 127.0.0.1.
+    """Keystone, Zaqar, Heat and their stores, below `directory` and on one address.
 
     `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
     of heat.conf's section DEFAULT; a change of them takes effect at the next `up`. `venv` is where
-    the Python services are installed, beside `directory` by default.
+    the Python services are installed, beside `directory` by default. `with_nova` adds Placement,
+    Glance, Neutron and Nova, for as long as the directory lives.
     """
 
     def __init__(
@@ -36,17 +37,24 @@ class Cloud:
         token_lifetime: int = 3600,
         venv: Path | None = None,
         heat_options: Mapping[str, object] | None = None,
+        with_nova: bool = False,
     ) -> None:
         """Describe a cloud; nothing is read, written or started yet."""
         directory = directory.absolute()
         self.layout = Layout(directory, venv or directory.with_name(f"{directory.name}-venv"))
         self._token_lifetime = token_lifetime
         self._heat_options = heat_options or {}
+        self._with_nova = with_nova or self.layout.with_nova.exists()
 
     @property
     def auth_url(self) -> str:
         """Keystone's address for clients."""
         return f"{http_url('keystone')}/v3"
+
+    @property
+    def clouds_yaml(self) -> Path:
+        """A file for OS_CLIENT_CONFIG_FILE, with the entries `demo` and `admin`; `up` writes it."""
+        return self.layout.directory / "clouds.yaml"
 
     @property
     def log_directory(self) -> Path:
@@ -85,16 +93,20 @@ class Cloud:
         Raises CloudError where the installation fails.
         """
         with self._locked():
-            environment.ensure(self.layout.venv, self.layout.log_file("install"), progress)
+            self._install(progress)
 
     def up(self, progress: Progress) -> None:
         """Install, prepare and start whatever is not up, and wait until all of it answers.
 
         `progress` gets one line for each step, from several threads. Raises CloudError, naming
-        the service and with the end of its log, where one does not start.
+        the service and with the end of its log, where one does not start, and naming what the
+        machine lacks for Nova.
         """
+        if self._with_nova:
+            nova.require_machine()
         with self._locked():
-            environment.ensure(self.layout.venv, self.layout.log_file("install"), progress)
+            self._install(progress)
+            write_private(self.clouds_yaml, identity.clouds_yaml(self._secrets))
             self._launch(progress).bring_up(list(self._services.values()))
 
     def down(self) -> None:
@@ -143,17 +155,28 @@ class Cloud:
     @cached_property
     def _services(self) -> dict[str, Service]:
         engine = probes.heat_engine(self.admin_session())
-        return services(self.layout, self._secrets, engine)
+        base = services(self.layout, self._secrets, engine)
+        return base | nova.services(self.layout, self._secrets) if self._with_nova else base
 
     def _processes_of(self, service: str) -> list[str]:
         if service not in self.service_names:
             raise CloudError(f"no service {service}; there are {', '.join(self.service_names)}")
         return [EPMD, service] if service == "rabbitmq" else [service]
 
+    def _install(self, progress: Progress) -> None:
+        log = self.layout.log_file("install")
+        environment.ensure(self.layout.venv, log, progress)
+        if self._with_nova:
+            environment.ensure(self.layout.nova_venv, log, progress, nova.REQUIREMENTS)
+            self.layout.with_nova.touch()
+
     def _launch(self, progress: Progress) -> Launch:
+        databases = (*configuration.DATABASES, *(nova.DATABASES if self._with_nova else ()))
         files = configuration.files(
-            self.layout, self._secrets, self._token_lifetime, self._heat_options
+            self.layout, self._secrets, self._token_lifetime, self._heat_options, databases
         )
+        if self._with_nova:
+            files |= nova.files(self.layout, self._secrets)
         return Launch(self.layout, files, progress)
 
     def _stop(self, name: str) -> None:

@@ -5,7 +5,7 @@ not work on loopback without, or that keeps it small; none makes a service faste
 operator would find it (no token cache, no cheaper password hashes).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from testbed.cloud.layout import HOST, PORTS, REGION, Layout, http_url
@@ -13,7 +13,7 @@ from testbed.cloud.layout import HOST, PORTS, REGION, Layout, http_url
 Sections = Mapping[str, Mapping[str, object]]
 
 DATABASES = ("keystone", "heat")
-_SERVICE_PROJECT = {"project_name": "service", "project_domain_id": "default"}
+SERVICE_PROJECT = {"project_name": "service", "project_domain_id": "default"}
 _ZAQAR_STORES = {"message_store": "redis", "management_store": "redis"}
 # Heat's CFN API checks its policy without naming a project, so the default, which compares the
 # project, refuses every guest. What the guest may see is checked by the engine as well.
@@ -25,21 +25,22 @@ def files(
     secrets: Mapping[str, str],
     token_lifetime: int,
     heat_options: Mapping[str, object],
+    databases: Sequence[str] = DATABASES,
 ) -> dict[str, dict[Path, str]]:
     """Return each service's configuration files: their texts by path.
 
     `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
-    of heat.conf's section DEFAULT.
+    of heat.conf's section DEFAULT, `databases` those that the services use.
     """
     zaqar = _zaqar(secrets)
     heat = {
-        layout.home / ".heat" / "heat.conf": _ini(_heat(layout, secrets, heat_options)),
+        layout.home / ".heat" / "heat.conf": ini(_heat(layout, secrets, heat_options)),
         _heat_policy(layout): _HEAT_POLICY,
     }
     return {
         "mariadb": {
             layout.etc / "mariadb.cnf": _mariadb(layout),
-            layout.etc / "mariadb.sql": _mariadb_grants(secrets),
+            layout.etc / "mariadb.sql": _mariadb_grants(secrets, databases),
         },
         "redis": {layout.etc / "redis.conf": _redis(layout)},
         "rabbitmq": {
@@ -48,12 +49,10 @@ def files(
             layout.etc / "rabbitmq-env.conf": "",
             layout.etc / "rabbitmq-plugins": "[].\n",
         },
-        "keystone": {
-            layout.etc / "keystone.conf": _ini(_keystone(layout, secrets, token_lifetime))
-        },
-        "zaqar": {layout.home / ".zaqar" / "zaqar.conf": _ini(zaqar)},
+        "keystone": {layout.etc / "keystone.conf": ini(_keystone(layout, secrets, token_lifetime))},
+        "zaqar": {layout.home / ".zaqar" / "zaqar.conf": ini(zaqar)},
         "zaqar-websocket": {
-            layout.etc / "zaqar-websocket.conf": _ini({**zaqar, **_zaqar_websocket()})
+            layout.etc / "zaqar-websocket.conf": ini({**zaqar, **_zaqar_websocket()})
         },
         "heat-engine": heat,
         "heat-api": heat,
@@ -61,7 +60,8 @@ def files(
     }
 
 
-def _ini(sections: Sections) -> str:
+def ini(sections: Sections) -> str:
+    """Return sections of options as a configuration file's text."""
     lines = []
     for section, options in sections.items():
         lines.append(f"[{section}]")
@@ -82,7 +82,7 @@ def _mariadb(layout: Layout) -> str:
         "skip-name-resolve": "1",
         "init-file": layout.etc / "mariadb.sql",
         "character-set-server": "utf8mb4",
-        "max-connections": 200,
+        "max-connections": 600,
         "performance-schema": "off",
         "innodb-buffer-pool-size": "64M",
         "innodb-log-file-size": "32M",
@@ -91,15 +91,15 @@ def _mariadb(layout: Layout) -> str:
         "innodb-flush-method": "nosync",
         "innodb-doublewrite": 0,
     }
-    return _ini({"mariadbd": options})
+    return ini({"mariadbd": options})
 
 
-def _mariadb_grants(secrets: Mapping[str, str]) -> str:
+def _mariadb_grants(secrets: Mapping[str, str], databases: Sequence[str]) -> str:
     # The server reads an init file statement by statement, each on one line.
     lines = [
         f"CREATE USER IF NOT EXISTS 'cloud'@'{HOST}' IDENTIFIED BY '{secrets['mariadb']}';",
     ]
-    for name in DATABASES:
+    for name in databases:
         lines.append(f"CREATE DATABASE IF NOT EXISTS {name};")
         lines.append(f"GRANT ALL PRIVILEGES ON {name}.* TO 'cloud'@'{HOST}';")
     return "\n".join(lines) + "\n"
@@ -109,6 +109,8 @@ def _redis(layout: Layout) -> str:
     return "\n".join(
         [
             f"bind {HOST}",
+            # The mode refuses whoever is not on loopback; no other address than HOST is bound.
+            "protected-mode no",
             f"port {PORTS['redis']}",
             f"dir {layout.data / 'redis'}",
             "daemonize no",
@@ -134,12 +136,19 @@ def _rabbitmq(secrets: Mapping[str, str]) -> str:
     )
 
 
-def _database(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+def database(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+    """Return the options of a section that names a database."""
     address = f"{HOST}:{PORTS['mariadb']}"
     return {"connection": f"mysql+pymysql://cloud:{secrets['mariadb']}@{address}/{name}"}
 
 
-def _service_user(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+def transport_url(secrets: Mapping[str, str]) -> str:
+    """Return RabbitMQ's address, with its password."""
+    return f"rabbit://cloud:{secrets['rabbitmq']}@{HOST}:{PORTS['rabbitmq']}/"
+
+
+def service_user(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+    """Return the options of a section by which a service logs in."""
     return {
         "auth_type": "password",
         "auth_url": f"{http_url('keystone')}/v3",
@@ -149,10 +158,11 @@ def _service_user(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _token_check(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
-    return _service_user(name, secrets) | {
+def token_check(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
+    """Return a service's section keystone_authtoken."""
+    return service_user(name, secrets) | {
         "www_authenticate_uri": f"{http_url('keystone')}/v3",
-        **_SERVICE_PROJECT,
+        **SERVICE_PROJECT,
         "region_name": REGION,
     }
 
@@ -161,7 +171,7 @@ def _keystone(layout: Layout, secrets: Mapping[str, str], token_lifetime: int) -
     keys = layout.data / "keystone"
     return {
         "DEFAULT": {"public_endpoint": http_url("keystone")},
-        "database": _database("keystone", secrets),
+        "database": database("keystone", secrets),
         "token": {"provider": "fernet", "expiration": token_lifetime},
         "fernet_tokens": {"key_repository": keys / "fernet"},
         "fernet_receipts": {"key_repository": keys / "fernet"},
@@ -179,8 +189,8 @@ def _zaqar(secrets: Mapping[str, str]) -> Sections:
         # Without the notifier no subscription, and so no WebSocket, hears of a message.
         "storage": {"message_pipeline": "zaqar.notification.notifier"},
         "signed_url": {"secret_key": secrets["signed_url"]},
-        "keystone_authtoken": _token_check("zaqar", secrets),
-        "trustee": _service_user("zaqar", secrets),
+        "keystone_authtoken": token_check("zaqar", secrets),
+        "trustee": service_user("zaqar", secrets),
     }
 
 
@@ -204,10 +214,9 @@ def _heat(
     layout: Layout, secrets: Mapping[str, str], heat_options: Mapping[str, object]
 ) -> Sections:
     shipped = layout.venv / "etc" / "heat"
-    rabbit = f"cloud:{secrets['rabbitmq']}@{HOST}:{PORTS['rabbitmq']}"
     return {
         "DEFAULT": {
-            "transport_url": f"rabbit://{rabbit}/",
+            "transport_url": transport_url(secrets),
             "num_engine_workers": 1,
             "region_name_for_services": REGION,
             "stack_user_domain_name": "heat",
@@ -221,13 +230,13 @@ def _heat(
         },
         "paste_deploy": {"api_paste_config": shipped / "api-paste.ini"},
         "oslo_policy": {"policy_file": _heat_policy(layout)},
-        "database": _database("heat", secrets),
-        "keystone_authtoken": _token_check("heat", secrets),
-        "trustee": _service_user("heat", secrets),
+        "database": database("heat", secrets),
+        "keystone_authtoken": token_check("heat", secrets),
+        "trustee": service_user("heat", secrets),
         # Heat discovers the address of its guests' `auth_url` here: it becomes …/v3/.
         "clients_keystone": {"auth_uri": http_url("keystone")},
         # Heat's CFN API logs in to have a signature checked, and appends /v3/ec2tokens.
-        "ec2authtoken": _service_user("heat", secrets)
-        | _SERVICE_PROJECT
+        "ec2authtoken": service_user("heat", secrets)
+        | SERVICE_PROJECT
         | {"endpoint_override": http_url("keystone")},
     }

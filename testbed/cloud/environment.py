@@ -1,4 +1,4 @@
-"""The cloud's own virtual environment, pinned by requirements.txt beside this module.
+"""The cloud's own virtual environments, each pinned by a requirements.txt.
 
 Invariant: an environment with a stamp is complete and holds exactly the pinned versions for the
 interpreter that made it. The stamp is written last, and anything else is made anew.
@@ -16,13 +16,18 @@ from testbed.cloud.processes import CloudError
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
-def ensure(venv: Path, log: Path, progress: Callable[[str], None]) -> None:
+def ensure(
+    venv: Path,
+    log: Path,
+    progress: Callable[[str], None],
+    requirements: Path = REQUIREMENTS,
+) -> None:
     """Make the environment where it is missing, incomplete or of other requirements.
 
     Raises CloudError, with the end of pip's log, where the installation fails.
     """
     stamp = venv / "cloud-requirements.sha256"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     progress(f"installing the cloud's services into {venv}")
@@ -31,8 +36,8 @@ def ensure(venv: Path, log: Path, progress: Callable[[str], None]) -> None:
     pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
     # uWSGI holds the very Python that it was built with; pip's cache knows only its minor version.
     built_here = ["--no-cache-dir", "--no-binary", "uwsgi", "--no-deps"]
-    _run([*pip, *built_here, "-c", str(REQUIREMENTS), "uwsgi"], log)
-    _run([*pip, "-r", str(REQUIREMENTS)], log)
+    _run([*pip, *built_here, "-c", str(requirements), "uwsgi"], log)
+    _run([*pip, "-r", str(requirements)], log)
     stamp.write_text(wanted)
 
 

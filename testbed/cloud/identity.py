@@ -3,6 +3,7 @@
 Invariant: everything here may run again on a Keystone that already knows some or all of it.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -26,7 +27,7 @@ _CATALOG = {
 def session(user: str, password: str, project: str) -> Session:
     """Return a session of a user of the default domain, scoped to a project of it.
 
-    It ignores proxies and certificates in the environment: the cloud is on loopback.
+    It ignores proxies and certificates in the environment: the cloud is on this machine.
     """
     transport = requests.Session()
     transport.trust_env = False
@@ -39,6 +40,26 @@ def session(user: str, password: str, project: str) -> Session:
         project_domain_id="default",
     )
     return Session(auth=auth, session=transport)
+
+
+def clouds_yaml(secrets: Mapping[str, str]) -> str:
+    """Return a clouds.yaml with the entries `demo`, who owns the stacks, and `admin`."""
+    entries = {
+        user: {
+            "auth": {
+                "auth_url": f"{http_url('keystone')}/v3",
+                "username": user,
+                "password": secrets[user],
+                "project_name": project,
+                "user_domain_id": "default",
+                "project_domain_id": "default",
+            },
+            "region_name": REGION,
+        }
+        for user, project in (("demo", DEMO_PROJECT), ("admin", "admin"))
+    }
+    # YAML takes JSON.
+    return json.dumps({"clouds": entries}, indent=2)
 
 
 def populate(secrets: Mapping[str, str]) -> None:
@@ -64,6 +85,19 @@ def populate(secrets: Mapping[str, str]) -> None:
     domain = _ensure(keystone, "domain", {"name": "heat"})
     user = _user(keystone, "heat_domain_admin", secrets["heat_domain_admin"], domain)
     _grant(keystone, f"domains/{domain}", user, roles["admin"])
+
+
+def add_service(secrets: Mapping[str, str], user: str, service_type: str, url: str) -> None:
+    """Give the catalog a service, and Keystone its user, which may do and vouch for anything.
+
+    Raises keystoneauth1's ClientException where Keystone refuses or is away.
+    """
+    keystone = _administrator(secrets)
+    _catalog_entry(keystone, service_type, user, url, REGION)
+    project = _ensure(keystone, "project", {"name": "service", "domain_id": "default"})
+    user_id = _user(keystone, user, secrets[user], "default")
+    for role in ("admin", "service"):
+        _grant(keystone, f"projects/{project}", user_id, _ensure(keystone, "role", {"name": role}))
 
 
 def add_region(secrets: Mapping[str, str], region: str, endpoints: Mapping[str, str]) -> None:

@@ -70,6 +70,7 @@ class Launch:
         # All of them before any service starts, because services share files.
         for service in services:
             for path, text in self.files.get(service.name, {}).items():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_private(path, text)
 
     def _ensure(

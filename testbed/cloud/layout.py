@@ -11,7 +11,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from testbed.isolated import address
+
+# Loopback, or the address of the bridge that guests of Nova are on.
+HOST = address()
 REGION = "RegionOne"
 
 PORTS = {
@@ -26,6 +29,10 @@ PORTS = {
     "zaqar-notification": 28901,
     "heat-api": 28004,
     "heat-api-cfn": 28005,
+    "placement": 28778,
+    "glance": 28292,
+    "neutron": 28696,
+    "nova-api": 28774,
 }
 
 SECRET_NAMES = (
@@ -34,6 +41,10 @@ SECRET_NAMES = (
     "heat",
     "heat_domain_admin",
     "zaqar",
+    "placement",
+    "glance",
+    "neutron",
+    "nova",
     "mariadb",
     "rabbitmq",
     "signed_url",
@@ -55,6 +66,11 @@ class Layout:
 
     directory: Path
     venv: Path
+
+    @property
+    def nova_venv(self) -> Path:
+        """The environment of Nova and what comes with it, beside that of the other services."""
+        return self.venv.with_name(f"{self.venv.name.removesuffix('-venv')}-nova-venv")
 
     @property
     def log(self) -> Path:
@@ -86,6 +102,11 @@ class Layout:
         """The directory of the marks that say which one-time preparations are done."""
         return self.directory / "prepared"
 
+    @property
+    def with_nova(self) -> Path:
+        """The mark of a cloud that has Nova."""
+        return self.prepared / "with-nova"
+
     def log_file(self, service: str) -> Path:
         """Return the log file of a service."""
         return self.log / f"{service}.log"
@@ -97,6 +118,15 @@ class Layout:
     def program(self, name: str) -> str:
         """Return the path of a program in the cloud's virtual environment."""
         return str(self.venv / "bin" / name)
+
+    def nova_program(self, name: str) -> str:
+        """Return the path of a program in Nova's virtual environment."""
+        return str(self.nova_venv / "bin" / name)
+
+    @property
+    def libvirt_socket(self) -> Path:
+        """Where the cloud's libvirtd listens."""
+        return self.data / "libvirt" / "run" / "libvirt-sock"
 
     def create(self) -> None:
         """Create the directories, closed to other users, where they are missing."""

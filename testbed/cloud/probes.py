@@ -5,6 +5,7 @@ Invariant: a probe returns False for "not yet" and never raises, within a few se
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import requests
 from keystoneauth1 import exceptions
@@ -69,6 +70,21 @@ def websocket() -> bool:
     return answer.startswith(b"HTTP/1.1 101 ")
 
 
+def unix_socket(path: Path) -> Probe:
+    """Return a probe that connects to a socket of the file system."""
+
+    def probe() -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT_SECONDS)
+            try:
+                connection.connect(str(path))
+            except OSError:
+                return False
+        return True
+
+    return probe
+
+
 def heat_engine(session: Session) -> Probe:
     """Return a probe that lists a project's stacks, which Heat's API asks the engine for."""
 
@@ -88,7 +104,7 @@ def heat_engine(session: Session) -> Probe:
 
 
 def port_is_taken(port: int) -> bool:
-    """Say whether anything accepts connections on a port of loopback."""
+    """Say whether anything accepts connections on a port of the cloud's address."""
     try:
         with socket.create_connection((HOST, port), timeout=_TIMEOUT_SECONDS):
             return True

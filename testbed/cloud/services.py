@@ -7,6 +7,7 @@ Invariant: a service's process stays in the foreground, so that the recorded pid
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from testbed.cloud import identity, probes
 from testbed.cloud.layout import HOST, PORTS, REGION, Layout, http_url
@@ -60,7 +61,7 @@ def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str
             _epmd(),
             _rabbitmq(layout),
             _keystone(layout, secrets),
-            _uwsgi(layout, "zaqar", "zaqar.transport.wsgi.app", 2, "/", needs=("redis",)),
+            uwsgi(layout.venv, "zaqar", "zaqar.transport.wsgi.app", 2, "/", needs=("redis",)),
             Service(
                 "zaqar-websocket",
                 (
@@ -70,8 +71,8 @@ def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str
                 probes.websocket,
                 needs=("redis",),
             ),
-            _uwsgi(layout, "heat-api", "heat.wsgi.api", 2, "/"),
-            _uwsgi(layout, "heat-api-cfn", "heat.wsgi.cfn", 1, "/"),
+            uwsgi(layout.venv, "heat-api", "heat.wsgi.api", 2, "/"),
+            uwsgi(layout.venv, "heat-api-cfn", "heat.wsgi.cfn", 1, "/"),
             Service(
                 "heat-engine",
                 (layout.program("heat-engine"),),
@@ -164,8 +165,8 @@ def _keystone(layout: Layout, secrets: dict[str, str]) -> Service:
     manage = (layout.program("keystone-manage"), "--config-file", str(config))
     owner = ("--keystone-user", str(os.getuid()), "--keystone-group", str(os.getgid()))
     url = f"{http_url('keystone')}/v3"
-    service = _uwsgi(
-        layout,
+    service = uwsgi(
+        layout.venv,
         "keystone",
         "keystone.wsgi.api",
         2,
@@ -189,8 +190,8 @@ def _keystone(layout: Layout, secrets: dict[str, str]) -> Service:
     return replace(service, populate=lambda: identity.populate(secrets))
 
 
-def _uwsgi(
-    layout: Layout,
+def uwsgi(
+    venv: Path,
     name: str,
     module: str,
     processes: int,
@@ -199,8 +200,13 @@ def _uwsgi(
     needs: tuple[str, ...] = (),
     prepare: tuple[Sequence[str], ...] = (),
     environment: dict[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Service:
-    options = {
+    """Return a WSGI application of an environment, on the port of its name.
+
+    `path` is what its probe asks for, `options` are more options of uWSGI's command line.
+    """
+    settings = {
         "http-socket": f"{HOST}:{PORTS[name]}",
         "module": f"{module}:application",
         "processes": str(processes),
@@ -211,9 +217,10 @@ def _uwsgi(
         "procname-prefix": f"{name} ",
     }
     flags = ("master", "die-on-term", "no-orphans", "need-app", "enable-threads", "thunder-lock")
-    command = [layout.program("uwsgi"), *(f"--{flag}" for flag in flags)]
-    for option, value in options.items():
+    command = [str(venv / "bin" / "uwsgi"), *(f"--{flag}" for flag in flags)]
+    for option, value in settings.items():
         command += [f"--{option}", value]
+    command += options
     return Service(
         name,
         command,

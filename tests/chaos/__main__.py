@@ -1,6 +1,8 @@
 """Runs seeded histories against the real Keystone and Zaqar: `tox -e chaos -- --seed N`.
 
-The same seed makes the same histories; how their processes interleave differs.
+The same seed makes the same histories; how their processes interleave differs. A history that did
+not hold leaves its guest and its list of events in build/chaos-failed; `--history SEED` runs it
+again, with `--events 0,3,4` only these of it.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -22,7 +25,9 @@ from random import Random
 from testbed.cloud import Cloud
 from testbed.isolated import require_isolation
 from tests.chaos import tenant
-from tests.chaos.history import History, Result
+from tests.chaos.history import History, Plan
+from tests.chaos.known import left_out
+from tests.chaos.life import Result
 from tests.chaos.steps import STEPS
 from tests.chaos.surroundings import Surroundings
 from tests.chaos.tenant import Place, Tenant
@@ -41,7 +46,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000, help="in all histories together")
     parser.add_argument("--guests", type=int, default=4, help="how many live at the same time")
     parser.add_argument("--outages", type=int, default=4, help="restarts of the real Zaqar")
+    parser.add_argument("--known", default="", help="switches or rows of known.py, or all")
+    parser.add_argument("--history", type=int, help="the seed of the only history to run")
+    parser.add_argument("--events", type=_numbers, default=frozenset(), help="numbers: 0,1,7-9")
     options = parser.parse_args()
+    plan = Plan(options.kills, left_out(options.known), options.events)
+    chance = Random(options.seed)  # noqa: S311 # repeatable, not secret
+    seeds = [chance.getrandbits(32) for _ in range(options.histories)]
+    if options.history is not None:
+        seeds = [options.history]
     require_isolation()
     cloud = Cloud(_BUILD / "cloud")
     print(f"chaos: seed {options.seed}", flush=True)
@@ -49,34 +62,35 @@ def main() -> int:
     was_up = any(cloud.status().values())
     try:
         tenant.start(cloud)
-        results = run(
-            cloud, options.seed, options.histories, options.kills, options.guests, options.outages
-        )
+        results = run(cloud, seeds, plan, options.guests, options.outages)
     finally:
         if not was_up:
             cloud.down()
-    return report(options.seed, options.histories, results)
+    return report(options.seed, len(seeds), results)
 
 
-def run(
-    cloud: Cloud, seed: int, histories: int, kills: int, guests: int, outages: int
-) -> list[Result]:
+def _numbers(text: str) -> frozenset[int]:
+    ranges = [part.partition("-") for part in text.split(",")]
+    return frozenset(
+        number for low, _, high in ranges for number in range(int(low), int(high or low) + 1)
+    )
+
+
+def run(cloud: Cloud, seeds: list[int], plan: Plan, guests: int, outages: int) -> list[Result]:
     """Run histories on a running cloud; return what they came to.
 
     :param guests: how many live at the same time, each in a process of its own.
     :param outages: how often the real Zaqar is stopped and started meanwhile.
     """
     made = tenant.make(cloud, guests)
-    chance = Random(seed)  # noqa: S311 # repeatable, not secret
-    seeds = [chance.getrandbits(32) for _ in range(histories)]
     # Some histories end before they have theirs.
-    each = -(-kills * 11 // (10 * histories))
+    each = replace(plan, kills=-(-plan.kills * 11 // (10 * len(seeds))))
     with _ram_disk(_BUILD / "chaos") as directory:
         readers = [
             _fork(partial(_work, made, Place(number), directory, seeds[number::guests], each))
             for number in range(guests)
         ]
-        return _gather(cloud, readers, histories, outages)
+        return _gather(cloud, readers, len(seeds), outages)
 
 
 def _gather(cloud: Cloud, readers: list[Connection], histories: int, outages: int) -> list[Result]:
@@ -137,13 +151,13 @@ def _progress(results: list[Result], histories: int) -> None:
 
 
 def _work(
-    made: Tenant, place: Place, directory: Path, seeds: list[int], kills: int, out: Connection
+    made: Tenant, place: Place, directory: Path, seeds: list[int], plan: Plan, out: Connection
 ) -> None:
     around = Surroundings(made, place)
     try:
         for seed in seeds:
             home = directory / f"history-{seed}"
-            result = History(seed, home, around, kills).run()
+            result = History(seed, home, around, plan).run()
             if result.troubles:
                 shutil.copytree(home, _FAILED / str(seed), dirs_exist_ok=True)
             shutil.rmtree(home)

@@ -15,9 +15,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import NoReturn
+
+from keystoneclient.access import AccessInfo  # type: ignore[import-untyped]  # ships no types
+from os_collect_config import keystone
 
 from heat_config_zaqar.collect import launcher
 from heat_config_zaqar.deployment import parse_credentials
@@ -27,29 +31,81 @@ from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 from heat_config_zaqar.state import durable, outbox
 from heat_config_zaqar.wire.session import Connection
 from tests.chaos.disk import Journal
+from tests.chaos.hostile import PRINTS
 from tests.chaos.steps import Steps
 
 _ENTRIES: dict[str, tuple[Callable[[], int], list[str]]] = {
-    "collect": (launcher.main, ["heat-config-zaqar-collect"]),
+    "collect": (launcher.main, ["heat-config-zaqar-collect", "--one-time"]),
+    "print": (launcher.main, ["heat-config-zaqar-collect", "--print"]),
+    "one-time": (launcher.main, ["heat-config-zaqar-collect", "--one-time", "--command", ":"]),
+    "service": (launcher.main, ["heat-config-zaqar-collect", "--command", ":"]),
     "apply": (apply.main, ["55-heat-config"]),
     "deliver": (cli.main, ["heat-config-zaqar", "deliver"]),
+    "rerun": (cli.main, ["heat-config-zaqar", "rerun"]),
 }
+_COLLECTING = ("collect", "print", "one-time", "service")
+# Something failed, and was said: that is no crash. What `rerun` may say, its help has.
+_CODES = {"rerun": (0, 1, 2, 3)}
+# Their standard output is the metadata itself.
+_SHOW_SECRETS = ("collect", "print")
 _LONGEST_SECONDS = 90
 MAX_ATTEMPTS = 4
 # Few, so that histories come by the removal of old records.
 _KEPT_RECORDS = 2
-# Built-ins alone, so that it costs one process. `$$` is what a power cut has to end.
+# Built-ins alone, so that it costs one process. `$$` is what a power cut has to end. Another hook
+# that runs at the start is known by its pid and its start time, the 22nd field.
 _HOOK = """#!/bin/sh
+begun() {
+    state= ticks=
+    read -r _ _ state _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ ticks _ 2>/dev/null <"/proc/$1/stat"
+}
 IFS= read -r document
 id=${document#*\\"id\\": \\"}
 id=${id%%\\"*}
 # Whoever started it was killed before it could say what to do.
 [ "$id" ] || exit 1
-echo "start $id $$" >>LOG
+prints=
+case $document in
+*\\"prints\\":*) prints=${document#*\\"prints\\": \\"}; prints=${prints%%\\"*} ;;
+esac
+read -r other since <DIRECTORY/running-hook
+if [ "$other" ] && begun "$other" && [ "$ticks" = "$since" ] && [ "$state" != Z ]; then
+    echo "beside $id $other" >>DIRECTORY/runs
+fi
+begun $$
+echo "$$ $ticks" >DIRECTORY/running-hook
+echo "start $id $$" >>DIRECTORY/runs
 COMMAND
-echo "end $id $$" >>LOG
-echo "{\\"result\\": \\"$id $$\\"}"
+echo "end $id $$" >>DIRECTORY/runs
+echo >DIRECTORY/running-hook
+printf '{"result": "%s"' "$id $$"
+[ -z "$prints" ] || cat "DIRECTORY/prints/$prints"
+echo "}"
 """
+
+
+class Clock:
+    """What `time.time` says in a guest's processes.
+
+    :ivar ahead: seconds; negative where it is behind.
+    :ivar steps: seconds by which it steps once more after so many looks.
+    """
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.steps = (0.0, 0)
+
+    def install(self) -> None:
+        """Set this process's clock, for the rest of its life."""
+        now = time.time
+        looks = count()
+
+        def wrong() -> float:
+            by, after = self.steps
+            return now() + self.ahead + by * (next(looks) >= after)
+
+        if self.ahead or self.steps[0]:
+            time.time = wrong
 
 
 class Guest:
@@ -66,10 +122,12 @@ class Guest:
         self.directory = directory
         self.state = directory / "state"
         self.troubles: list[str] = []
+        self.clock = Clock()
         # Where a disk fault is on, 55-heat-config says so by its exit code.
         self.may_fail = False
         self.runs_file = directory / "runs"
         self.runs_file.touch()
+        (directory / "running-hook").touch()
         self._config = directory / "heat-config"
         self._log = directory / "log"
         self._section = section
@@ -77,34 +135,46 @@ class Guest:
         self._boots = 0
         self._journal = Journal(self.state, directory / "journal")
         self._write_settings({"request_timeout": 60, "max_attempts": MAX_ATTEMPTS} | settings)
-        self._write_conf(section)
+        self.collect_from("zaqar", section)
+        (directory / "prints").mkdir()
+        for name, text in PRINTS.items():
+            (directory / "prints" / name).write_text(text)
         self._write_program("systemctl", f"#!/bin/sh\n: >{shlex.quote(str(self._wish))}\n")
         self.set_hook(":")
         self.give_token()
 
     def set_hook(self, command: str) -> None:
         """Set what each hook does from now on; `$id` is the config's."""
-        text = _HOOK.replace("LOG", shlex.quote(str(self.runs_file)))
+        text = _HOOK.replace("DIRECTORY", shlex.quote(str(self.directory)))
         self._write_program("script", text.replace("COMMAND", command))
+
+    def collect_from(self, source: str, section: dict[str, str]) -> None:
+        """Set where the metadata comes from: one of os-collect-config's collectors."""
+        self._source = source
+        options = [f"{key} = {value.replace('$', '$$')}" for key, value in section.items()]
+        cache = self.directory / "cache"
+        text = ["[DEFAULT]", f"cachedir = {cache}", f"backup_cachedir = {cache}-backup"]
+        conf = "\n".join([*text, f"[{source}]", *options, ""])
+        (self.directory / "os-collect-config.conf").write_text(conf)
 
     def give_token(self) -> None:
         """Put a token where a login would leave it."""
-        login, _ = parse_credentials(self._section) or (None, "")
-        assert login
-        settings = Settings(runtime_dir=self.directory / "run")
-        durable.write_json(Connection(login, settings)._token_file, self._token)
+        durable.write_json(self._token_path, self._token)
 
-    def start(self, entry: str, armed: str = "") -> int:
+    def start(self, entry: str, armed: str = "", *arguments: str) -> int:
         """Fork a process that runs one of the guest's programs; return its pid."""
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            self._run(entry, armed)
+            self._run(entry, armed, arguments)
         return pid
 
-    def wait(self, entry: str, pid: int) -> str:
-        """Wait for a process; return the step at which it was killed, empty where it was not."""
+    def wait(self, entry: str, pid: int, ended_by: int = 0) -> str:
+        """Wait for a process; return the step at which it was killed, empty where it was not.
+
+        :param ended_by: a signal that it was sent, and that may have ended it.
+        """
         deadline = time.monotonic() + _LONGEST_SECONDS
         pause = 0.001
         while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
@@ -122,7 +192,7 @@ class Guest:
         if not self.may_fail:
             left = self._journal.pending(pid)
             self.troubles += [f"unsynced: {entry}: {change}" for change in left]
-        if code not in (0, 1):
+        if code not in (*_CODES.get(entry, (0, 1)), -ended_by):
             self.troubles.append(f"crash: {entry} ended with {code}, see {self._log}")
         if code == 0 and entry == "collect":
             self._render()
@@ -154,8 +224,30 @@ class Guest:
         self.reboot()
         return lost
 
+    def output(self) -> str:
+        """Return all that the programs wrote, but for metadata that somebody asked for."""
+        written = [self._log, *self.directory.glob("*.out")]
+        shown = [path for path in written if path.stem not in _SHOW_SECRETS]
+        return "".join(path.read_text(errors="replace") for path in shown if path.exists())
+
+    def connection(self) -> str:
+        """Return what the service says of its way to the metadata."""
+        with suppress(FileNotFoundError, ValueError):
+            said = json.loads((self.directory / "run" / "connection.json").read_text())
+            return str(said["state"])
+        return ""
+
+    def has_received(self, text: str) -> bool:
+        """Whether the stored metadata holds a text."""
+        with suppress(FileNotFoundError):
+            return text in (self.state / "metadata.json").read_text()
+        return False
+
     def runs(self) -> list[tuple[str, str, int]]:
-        """Return what hooks did, in order: (start or end, config id, pid)."""
+        """Return what hooks did, in order: (start, end or beside, config id, pid).
+
+        `beside` is a start while the hook with that pid was running.
+        """
         lines = [line.split() for line in self.runs_file.read_text().splitlines()]
         return [(what, config, int(pid)) for what, config, pid in lines]
 
@@ -163,8 +255,18 @@ class Guest:
         """Return in which directories of the state each config id has a file."""
         found: dict[str, list[str]] = {}
         for path in sorted(self.state.glob("*/*.json")):
-            found.setdefault(path.stem, []).append(path.parent.name)
+            config = path.stem
+            with suppress(ValueError, AttributeError):
+                # Not every id can be the name of a file.
+                config = json.loads(path.read_text()).get("id", config)
+            found.setdefault(config, []).append(path.parent.name)
         return found
+
+    @property
+    def _token_path(self) -> Path:
+        login, _ = parse_credentials(self._section) or (None, "")
+        assert login
+        return Connection(login, Settings(runtime_dir=self.directory / "run"))._token_file
 
     @property
     def _wish(self) -> Path:
@@ -184,30 +286,34 @@ class Guest:
         return self.directory / f"killed-{pid}"
 
     def _kill_hooks(self) -> None:
-        count = Counter(pid for _, _, pid in self.runs())
-        for pid in (pid for pid, lines in count.items() if lines % 2):
+        lines = Counter(pid for what, _, pid in self.runs() if what != "beside")
+        for pid in (pid for pid, number in lines.items() if number % 2):
             with suppress(OSError):
                 if str(self.directory) in Path(f"/proc/{pid}/cmdline").read_text():
                     os.killpg(os.getpgid(pid), signal.SIGKILL)
 
     def _render(self) -> None:
-        """Write what os-apply-config makes of the collected metadata."""
+        """Write what os-apply-config makes of the collected metadata: the last one has its way."""
         with suppress(FileNotFoundError, ValueError):
             found = json.loads((self.directory / "collect.out").read_text())
-            deployments = found.get("zaqar", {}).get("deployments")
-            if deployments is not None:
-                self._config.write_text(json.dumps(deployments))
+            listed = [
+                content["deployments"]
+                for content in found.values()
+                if isinstance(content, dict) and content.get("deployments") is not None
+            ]
+            if listed:
+                self._config.write_text(json.dumps(listed[-1]))
 
-    def _run(self, entry: str, armed: str) -> NoReturn:
+    def _run(self, entry: str, armed: str, more: tuple[str, ...]) -> NoReturn:
         code = 70
         try:
             os.setsid()
             main, arguments = _ENTRIES[entry]
-            if entry == "collect":
-                conf = str(self.directory / "os-collect-config.conf")
-                arguments = [*arguments, "--config-file", conf, "--one-time", "zaqar"]
+            if entry in _COLLECTING:
+                more = ("--config-file", str(self.directory / "os-collect-config.conf"))
+                more += (self._source,)
             self._redirect(entry)
-            sys.argv = arguments
+            sys.argv = [*arguments, *more]
             os.environ[SETTINGS_VARIABLE] = str(self.directory / "settings.toml")
             programs = str(self.directory / "programs")
             os.environ["HEAT_CONFIG_HOOKS"] = programs
@@ -216,6 +322,10 @@ class Guest:
             outbox._KEPT_PER_RESOURCE = _KEPT_RECORDS
             for module in (processes, apply):
                 vars(module)["boot_id"] = lambda: str(self._boots)
+            if self._token_path.exists():
+                # What os-collect-config caches itself needs an endpoint that few clouds have.
+                keystone.Keystone.client = self._access_info()
+            self.clock.install()
             self._journal.install()
             Steps(armed, self._mark(os.getpid())).install()
             code = main()
@@ -243,9 +353,7 @@ class Guest:
         lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         (self.directory / "settings.toml").write_text("\n".join(lines))
 
-    def _write_conf(self, section: dict[str, str]) -> None:
-        options = [f"{key} = {value.replace('$', '$$')}" for key, value in section.items()]
-        cache = self.directory / "cache"
-        text = ["[DEFAULT]", f"cachedir = {cache}", f"backup_cachedir = {cache}-backup"]
-        conf = "\n".join([*text, "[zaqar]", *options, ""])
-        (self.directory / "os-collect-config.conf").write_text(conf)
+    def _access_info(self) -> AccessInfo:
+        """Return the token for os-collect-config's collector `heat`, which never keeps one."""
+        state = json.loads(json.loads(self._token_path.read_text()))
+        return AccessInfo.factory(body=state["body"], auth_token=state["auth_token"])

@@ -24,6 +24,7 @@ _WRITES = {
     "ask_reboot": "execute: reboot wanted",
     "finish": "execute: result stored",
     "mark_sending": "signal: sending marked",
+    "mark_refused": "signal: refusal counted",
     "settle": "signal: settled",
     "_save_token": "",
     "_receive": "",

@@ -8,15 +8,17 @@ import os
 import signal
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from random import Random
 from typing import Any
 
-from testbed.cloud.layout import PORTS
-from tests.chaos.heat import OrchestrationApi, PlayedHeat
+from testbed.cloud.layout import HOST, PORTS
+from tests.chaos.heat import PlayedHeat
+from tests.chaos.orchestration import OrchestrationApi
 from tests.chaos.tenant import Place, Tenant
 from tests.faults import proxy
 
 OUTAGES = ("refused", "reset_before", "reset_after", "empty", "503")
+# What something between guest and service says in its place; 302 leads to a page that says 200.
+REFUSALS = ("302", "403", "404", "407", "502")
 
 
 class Surroundings:
@@ -24,6 +26,7 @@ class Surroundings:
 
     def __init__(self, tenant: Tenant, place: Place) -> None:
         self.token = tenant.guest_token
+        self.password = tenant.password
         ours, theirs = Pipe()
         self._calls = ours
         self._pid = os.fork()
@@ -61,6 +64,8 @@ class _Side:
             "zaqar": proxy.FaultProxy(PORTS["zaqar"], place.zaqar),
             "heat": proxy.FaultProxy(self._api.port, place.heat),
         }
+        self._portal = proxy.FaultProxy(0)
+        self._portal.fault = _login_page
 
     def serve(self, calls: Connection) -> None:
         while True:
@@ -74,10 +79,10 @@ class _Side:
             except Exception as error:  # noqa: BLE001 # the caller gets it
                 calls.send((repr(error), None))
 
-    def begin(self, seed: int) -> dict[str, str]:
+    def begin(self, seed: int, source: str = "zaqar", local: str = "") -> dict[str, str]:
         """Begin a history; return the guest's login and queue."""
         self.open()
-        self._api.heat = PlayedHeat(self._tenant, self._place, seed)
+        self._api.heat = PlayedHeat(self._tenant, self._place, seed, source, local)
         return self._api.heat.section
 
     def outage(self, service: str, kind: str, times: int, wanted: str = "") -> None:
@@ -90,7 +95,9 @@ class _Side:
         if kind == "refused":
             one.refuse()
         elif kind.isdigit():
-            one.only(proxy.status(int(kind), {"Retry-After": "1"}), times, wanted)
+            page = f"http://{HOST}:{self._portal.port}/login"
+            headers = {"Location": page} if kind == "302" else {"Retry-After": "1"}
+            one.only(proxy.status(int(kind), headers), times, wanted)
         else:
             one.only(getattr(proxy, kind), times, wanted)
 
@@ -105,7 +112,6 @@ class _Side:
             one.accept()
 
 
-def random_outage(random: Random) -> tuple[str, str, int]:
-    """Return the arguments of an outage."""
-    service = random.choice(["keystone", "zaqar", "zaqar", "heat"])
-    return service, random.choice(OUTAGES), random.randint(1, 3)
+def _login_page(exchange: proxy.Exchange) -> None:
+    text = b"<html>please log in</html>"
+    exchange.send(proxy.answer(200, text, {"Content-Type": "text/html"}))

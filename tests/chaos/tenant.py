@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from keystoneauth1.adapter import Adapter
 
 from testbed.cloud import Cloud, identity
-from testbed.cloud.layout import HOST, http_url, load_secrets
+from testbed.cloud.layout import HOST, PORTS, http_url, load_secrets
 
 _NAME = "chaos"
 _PASSWORD = "qmKW2h!@#%^&*Odyz$x"
 _FIRST_PORT = 27100
-SERVICES = ("mariadb", "redis", "keystone", "zaqar")
+SERVICES = ("mariadb", "redis", "keystone", "zaqar", "zaqar-websocket")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def _add_region(keystone: Adapter, place: Place) -> None:
         keystone.put(f"/regions/{place.region}", json={"region": {"description": _NAME}})
     addresses = {
         "messaging": f"http://{HOST}:{place.zaqar}",
+        "messaging-websocket": f"ws://{HOST}:{PORTS['zaqar-websocket']}",
         "orchestration": f"http://{HOST}:{place.heat}/v1/%(tenant_id)s",
     }
     for kind, url in addresses.items():

@@ -85,7 +85,26 @@ print(repr(tomllib.load(open(sys.argv[1], "rb")).get(sys.argv[2])))' "$settings/
 
 @test "a timeout that is no number stops the build" {
     DIB_HEAT_CONFIG_ZAQAR_HOOK_TIMEOUT=1h run "$check"
-    one_line "is not a whole number of at least 0"
+    one_line "is not a whole number from 0 to"
+}
+
+@test "an interval that the guest would refuse stops the build" {
+    DIB_HEAT_CONFIG_ZAQAR_POLL_INTERVAL=86400 run "$check"
+    one_line "is not a whole number from 1 to 1800"
+}
+
+@test "a proxy and the hosts that need none become settings" {
+    export DIB_HEAT_CONFIG_ZAQAR_PROXY=http://proxy.example:3128
+    export DIB_HEAT_CONFIG_ZAQAR_NO_PROXY="10.0.0.0/8, .example.org"
+    run "$check"
+    [ "$status" -eq 0 ]
+    [ "$(value_of proxy)" = "'http://proxy.example:3128'" ]
+    [ "$(value_of no_proxy)" = "'10.0.0.0/8, .example.org'" ]
+}
+
+@test "a proxy that is no address stops the build" {
+    DIB_HEAT_CONFIG_ZAQAR_PROXY=proxy.example:3128 run "$check"
+    one_line "is not like http://proxy.example:3128"
 }
 
 @test "a switch that is neither true nor false stops the build" {

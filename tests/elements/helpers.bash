@@ -14,6 +14,7 @@ dib_environment() {
     export DIB_PYTHON_EXEC ARCH=amd64 DISTRO_NAME=debian DIB_RELEASE=none DIB_INIT_SYSTEM=systemd
     export DIB_IMAGE_CACHE="${DIB_IMAGE_CACHE:-$HOME/.cache/image-create}"
     export DIB_MANIFEST_IMAGE_DIR=/etc/dib-manifests DIB_DEBUG_TRACE=0
+    export TARGET_ROOT="${BATS_TEST_TMPDIR:-$BATS_FILE_TMPDIR}"
     ELEMENTS_PATH="$(python3 -c 'from diskimage_builder import paths
 print(paths.get_path("elements"))')"
     export ELEMENTS_PATH="$REPOSITORY/elements:$ELEMENTS_PATH"

@@ -18,6 +18,8 @@ setup_file() {
     # Other elements want what disk-image-create alone exports.
     find "$hooks/environment.d" -type f ! -name '*zaqar*' -delete
     export RUN_PARTS_REGEX='zaqar|20-install-init-scripts'
+    export TARGET_ROOT="$BATS_FILE_TMPDIR/target"
+    mkdir "$TARGET_ROOT"
     phase root
     phase extra-data
     (umask 022 && start_root "$hooks")
@@ -48,6 +50,10 @@ teardown_file() {
 @test "each user of the guest can ask for the version" {
     run in_root setpriv --reuid=65534 --regid=65534 --clear-groups heat-config-zaqar version
     [ "$status" -eq 0 ] || { echo "$output" >&2; return 1; }
+}
+
+@test "apt's own user can enter the root of the image that is being built" {
+    [ "$(stat -c %a "$TARGET_ROOT")" = 755 ]
 }
 
 @test "units, scripts, templates and settings have the modes of a build with umask 022" {

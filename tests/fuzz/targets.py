@@ -1,5 +1,6 @@
 """What the fuzzer does with one input: each target takes bytes and asserts what must hold."""
 
+import contextlib
 import dataclasses
 import json
 import tempfile
@@ -7,32 +8,34 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from os_apply_config.apply_config import render_moustache
+
 from heat_config_zaqar import settings, signal_body
 from heat_config_zaqar.collect.batch import next_snapshot
-from heat_config_zaqar.deployment import Deployment, for_its_action, parse_credentials
+from heat_config_zaqar.deployment import (
+    Deployment,
+    Transport,
+    for_its_action,
+    parse_credentials,
+    parse_deployment,
+)
 from heat_config_zaqar.errors import InvalidMetadataError, SettingsError
 from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.snapshot import deployments_of
 from heat_config_zaqar.state.outbox import Outbox, entry_for
+from tests.fuzz.chain import BrokenError, Guest
+from tests.fuzz.hostile import TRANSPORTS, Maker, case_of, printed_by_hook, snapshot_of
+from tests.fuzz.known import is_known
 
-_KEYS = (
-    *("deployments", "os-collect-config", "zaqar", "id", "name", "group", "creation_time"),
-    *("config", "configs", "inputs", "outputs", "options", "value", "type", "actions", "tool"),
-    *("deploy_queue_id", "deploy_signal_transport", "deploy_action", "deploy_auth_url"),
-    *("deploy_password", "deploy_stack_id", "deploy_resource_name", "deploy_signal_id"),
-    *("auth_url", "user_id", "project_id", "password", "queue_id", "region_name", "ca_file"),
-)
-_TEXTS = (
-    *("", "a", "String", "Json", "ZAQAR_SIGNAL", "CFN_SIGNAL", "CREATE", "component", "script"),
-    *("../../etc/x", "a" * 300, "2026-11-22T15:16:26Z", "http://127.0.0.1/", "\0", "ü", "\ud800"),
-)
+Target = Callable[[bytes], None]
+
 _LIMITS = (64, 300, 4096)
 
 
 def metadata(data: bytes) -> None:
     """Messages of any structure, built of the words that Heat uses."""
-    builder = _Builder(data)
-    _receive([builder.message() for _ in range(3)])
+    maker = Maker(data)
+    _receive([snapshot_of(maker) for _ in range(3)])
 
 
 def message(data: bytes) -> None:
@@ -56,7 +59,9 @@ def hook_output(data: bytes) -> None:
     for limit in _LIMITS:
         fitted = signal_body.fit({**body, signal_body.CONFIG_ID: "c"}, max(limit, _least(body)))
         assert len(json.dumps(fitted)) <= max(limit, _least(body))
-        assert fitted[signal_body.STATUS_CODE] == body[signal_body.STATUS_CODE]
+        code = body[signal_body.STATUS_CODE]
+        # A text of any length is none.
+        assert fitted[signal_body.STATUS_CODE] == code or len(json.dumps(code)) >= 200
 
 
 def settings_file(data: bytes) -> None:
@@ -76,13 +81,62 @@ def state_file(data: bytes) -> None:
         assert len(Outbox(Path(directory)).pending()) <= 1
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
+def chain(data: bytes) -> None:
+    """A whole snapshot, from the queue to Heat."""
+    _unless_known(lambda: _GUESTS[-1].run(case_of(data)))
+
+
+def signal(data: bytes) -> None:
+    """What one hook prints, to Heat by any transport."""
+    maker = Maker(data)
+    transport, code = maker.one_of(TRANSPORTS), maker.one_of((0, 0, 1, 255, -9))
+    printed = printed_by_hook(maker)
+    _unless_known(lambda: _GUESTS[-1].signal(printed, code, transport))
+
+
+def rendered(data: bytes) -> None:
+    """What the collector stores is what 55-heat-config reads, as os-apply-config renders it."""
+    snapshot, _ = next_snapshot(None, [snapshot_of(Maker(data))], lambda _: False)
+    if snapshot is None:
+        return
+    stored = json.dumps(snapshot, indent=1)
+    text = render_moustache("{{deployments}}\n", json.loads(stored))
+    documents = json.loads(text)
+    assert json.dumps(documents) == json.dumps(snapshot["deployments"])
+    for document in documents:
+        assert parse_deployment(document).document == document
+
+
+PARSERS: dict[str, Target] = {
     "metadata": metadata,
     "message": message,
     "hook_output": hook_output,
     "settings_file": settings_file,
     "state_file": state_file,
+    "rendered": rendered,
 }
+# These take `a_guest()` around them.
+CHAINS: dict[str, Target] = {"chain": chain, "signal": signal}
+TARGETS = {**PARSERS, **CHAINS}
+
+_GUESTS: list[Guest] = []
+
+
+@contextlib.contextmanager
+def a_guest() -> Iterator[Guest]:
+    """Make a guest in memory, which `CHAINS` work with."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as directory, Guest(Path(directory)) as guest:
+        _GUESTS.append(guest)
+        yield guest
+        _GUESTS.pop()
+
+
+def _unless_known(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except BrokenError as error:
+        if not is_known(str(error)):
+            raise
 
 
 def _receive(bodies: list[Any]) -> None:
@@ -108,7 +162,7 @@ def _use(item: Deployment) -> None:
     except InvalidMetadataError as error:
         assert item.id in str(error)
     entry = entry_for(item, {}, 1, 0)
-    assert "/" not in entry.queue
+    assert entry.transport is not Transport.ZAQAR or "/" not in entry.queue
     parse_credentials(item.document)
 
 
@@ -126,50 +180,3 @@ def _least(body: dict[str, Any]) -> int:
 
 def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
-class _Builder:
-    """Makes JSON of bytes; out of bytes it makes None."""
-
-    def __init__(self, data: bytes) -> None:
-        self._bytes: Iterator[int] = iter(data)
-
-    def message(self) -> Any:
-        """Mostly a map with a list of deployments."""
-        if self._next() < 16:
-            return self._value(3)
-        body = {"deployments": [self._deployment() for _ in range(self._next() % 4)]}
-        if self._next() < 128:
-            body["os-collect-config"] = self._value(3)
-        return body
-
-    def _deployment(self) -> Any:
-        if self._next() < 16:
-            return self._value(3)
-        made: dict[str, Any] = {"id": ("a", "b", "done", "c")[self._next() % 4]}
-        made["inputs"] = [
-            {"name": self._key(), "type": self._text(), "value": self._value(2)}
-            for _ in range(self._next() % 6)
-        ]
-        for _ in range(self._next() % 6):
-            made[self._key()] = self._value(3)
-        return made
-
-    def _value(self, depth: int) -> Any:
-        kind = self._next() % 8
-        if kind == 0 and depth:
-            return {self._key(): self._value(depth - 1) for _ in range(self._next() % 5)}
-        if kind == 1 and depth:
-            return [self._value(depth - 1) for _ in range(self._next() % 4)]
-        simple = [None, True, self._next(), -0.5, float("1e308"), 10**30]
-        return self._text() if kind > 4 else simple[self._next() % len(simple)]
-
-    def _key(self) -> str:
-        return _KEYS[self._next() % len(_KEYS)]
-
-    def _text(self) -> str:
-        number = self._next()
-        return _TEXTS[number] if number < len(_TEXTS) else chr(number) * (number % 9)
-
-    def _next(self) -> int:
-        return next(self._bytes, 0)

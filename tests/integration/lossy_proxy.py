@@ -1,7 +1,7 @@
 """An HTTP proxy between a guest and the cloud: counts what passes, and loses answers.
 
-A guest is told of it by the variable `http_proxy`, as by an operator, so neither the guest's code
-nor the cloud's catalog knows that it is there.
+A guest is told of it by the setting `proxy`, as by an operator, so neither the guest's code nor the
+cloud's catalog knows that it is there.
 Invariant: a request that the proxy has taken reaches the service, whatever becomes of the answer.
 """
 
@@ -44,10 +44,9 @@ class LossyProxy:
         self._thread.join()
 
     @property
-    def environment(self) -> dict[str, str]:
-        """The variables that lead a guest's requests through here."""
-        address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        return {"http_proxy": address, "no_proxy": ""}
+    def setting(self) -> str:
+        """The value of a guest's `proxy`, as TOML, that leads its requests through here."""
+        return f'"http://127.0.0.1:{self._server.server_address[1]}"'
 
     def matching(self, method: str, part: str) -> list[Request]:
         """Return the requests of a method whose URL contains `part`."""

@@ -1,17 +1,28 @@
 """A result always reaches Heat, and only the deployment that it is for."""
 
+import contextlib
 import json
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from keystoneauth1 import exceptions
 
+from heat_config_zaqar.signal_body import storable
+from heat_config_zaqar.state.metadata_store import MetadataStore
+from heat_config_zaqar.wire.queue import Queue
+from heat_config_zaqar.wire.session import Connection
 from testbed.cloud import Cloud
 from testbed.guest import wait_for
-from testbed.heat import Heat
+from testbed.heat import Heat, deployments_template
 from tests.conftest import BUILD
 from tests.integration.conftest import Start, script, template_of
 from tests.integration.guest_process import GuestProcess
@@ -24,6 +35,13 @@ DIE_BEFORE_DELIVERY = (
     "from heat_config_zaqar.run import apply\n"
     "deliver.Delivery.deliver = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     "apply.main()"
+)
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
 )
 
 
@@ -60,10 +78,9 @@ def paused(cloud: Cloud, service: str) -> Iterator[None]:
         os.killpg(leader, signal.SIGCONT)
 
 
-def make_pending_older(guest: GuestProcess, seconds: float) -> None:
+def change_pending(guest: GuestProcess, **changes: object) -> None:
     for path in (guest.settings.state_dir / "outbox").glob("*.json"):
-        record = json.loads(path.read_text())
-        path.write_text(json.dumps({**record, "finished": record["finished"] - seconds}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def is_signal(request: tuple[str, str]) -> bool:
@@ -74,7 +91,7 @@ def test_a_lost_answer_to_a_post_that_heat_has_read_completes_no_later_update(
     start: Start, heat: Heat, proxy: LossyProxy
 ) -> None:
     guest = start("lost-read", {"one": script("echo old")})
-    guest.environment.update(proxy.environment)
+    guest.set(proxy=proxy.setting)
     guest.collect()
     proxy.loses = is_signal
     guest.apply()
@@ -96,7 +113,7 @@ def test_a_lost_answer_to_a_post_that_heat_has_not_read_is_found_in_the_queue(
     start: Start, heat: Heat, cloud: Cloud, proxy: LossyProxy
 ) -> None:
     guest = start("lost-unread", {"one": script("echo old")})
-    guest.environment.update(proxy.environment)
+    guest.set(proxy=proxy.setting)
     guest.collect()
     reader = signal_queue(guest, heat, "lost-unread")
     with paused(cloud, "heat-engine"):
@@ -122,7 +139,7 @@ def test_the_signals_of_one_run_share_one_login_and_one_connection(
     guest = start("shared", {f"d{item}": script("true") for item in range(number)})
     guest.collect()
     guest.forget_tokens()
-    guest.environment.update(proxy.environment)
+    guest.set(proxy=proxy.setting)
     guest.apply()
     heat.wait_for("shared", ["CREATE_COMPLETE"], 180)
     assert len(proxy.matching("POST", "/auth/tokens")) == 1
@@ -196,7 +213,7 @@ def test_a_signal_whose_stack_was_deleted_is_given_up_with_one_line(
     # Keystone may refuse everybody for a while: not given up at once.
     assert "not sent yet" in guest.deliver().stderr
     (entry,) = guest.outbox.pending()
-    make_pending_older(guest, 2 * 3600)
+    change_pending(guest, refused_seconds=3600)
     lines = guest.deliver().stderr.splitlines()
     assert len([line for line in lines if entry.id in line and "given up" in line]) == 1
     assert not any("Traceback" in line for line in lines)
@@ -204,3 +221,79 @@ def test_a_signal_whose_stack_was_deleted_is_given_up_with_one_line(
     assert entry.id not in guest.deliver().stderr
     assert guest.apply().returncode == 0
     assert guest.states() == {entry.id: "failed"}
+
+
+def test_a_body_that_zaqar_refuses_goes_through_heat(start: Start, heat: Heat) -> None:
+    guest = start("refused-body", {"one": script("true", outputs=("result",))})
+    guest.collect()
+    assert guest.run_python(DIE_BEFORE_DELIVERY).returncode == -9
+    # What the guest would not store itself; Zaqar's store has numbers of 64 bits.
+    change_pending(guest, body={"deploy_status_code": 0, "result": 2**70})
+    said = guest.deliver().stderr
+    assert "signalling through Heat" in said
+    stack = heat.wait_for("refused-body", ["CREATE_COMPLETE"], 180)
+    assert int(stack.outputs["one_result"]) == 2**70
+
+
+def test_zaqar_and_heat_take_whatever_json_outputs_are(start: Start, heat: Heat) -> None:
+    guest = start("any-json", {"one": script("true", outputs=("result",))})
+    guest.collect()
+    login = MetadataStore(guest.settings.metadata_file).read().login
+    assert login
+    queue = Queue(Connection(login[0], guest.settings), f"{login[1][:50]}-any-json")
+    odd = {"number": 2**70, "text": "\ud800", "none": [math.nan, math.inf], "\udfff": {}}
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @example(odd)
+    @given(st.dictionaries(st.text(), JSON))
+    def post(body: dict[str, Any]) -> None:
+        queue.post(storable(body), 60)
+        ((message, stored),) = queue.messages()
+        queue.delete([message])
+        assert stored == storable(body)
+
+    post()
+    assert guest.run_python(DIE_BEFORE_DELIVERY).returncode == -9
+    change_pending(guest, body=storable({"deploy_status_code": 0, "result": odd}))
+    guest.deliver()
+    stack = heat.wait_for("any-json", ["CREATE_COMPLETE"], 180)
+    assert str(2**70) in str(stack.outputs["one_result"])
+
+
+def test_a_server_that_polls_heat_does_not_signal_for_a_deployment_that_was_updated_meanwhile(
+    heat: Heat, tmp_path: Path
+) -> None:
+    def polled(text: str) -> dict[str, Any]:
+        scripts = {"one": script(f"echo {text}", signal_transport="HEAT_SIGNAL")}
+        return deployments_template(scripts, metadata_transport="POLL_SERVER_HEAT")
+
+    def posted(old: list[Any]) -> bool:
+        with contextlib.suppress(exceptions.NotFound):
+            found = heat.server_metadata("polls").get("deployments", [])
+            guest.write_deployments(found)
+            return bool(found) and found != old
+        return False
+
+    guest = GuestProcess(tmp_path, {"os-collect-config": {"zaqar": {}}})
+    heat.create_stack("polls", polled("old"))
+    try:
+        wait_for(lambda: posted([]), 180, "no deployment")
+        assert guest.run_python(DIE_BEFORE_DELIVERY).returncode == -9
+        (old,) = guest.outbox.pending()
+        heat.signal("polls", "one", {"deploy_stdout": "by hand", "deploy_status_code": 0})
+        heat.wait_for("polls", ["CREATE_COMPLETE"], 180)
+        before = guest.deployments()
+        heat.update_stack("polls", polled("new"))
+        wait_for(lambda: posted(before), 180, "no update")
+        newer = guest.deployments()
+        guest.settings.collected_file.parent.mkdir(exist_ok=True)
+        guest.settings.collected_file.touch()
+        guest.write_deployments(before)
+        guest.deliver()
+        assert guest.states() == {old.id: "superseded"}
+        guest.write_deployments(newer)
+        guest.apply()
+        stack = heat.wait_for("polls", ["UPDATE_COMPLETE"], 180)
+        assert stack.outputs["one_deploy_stdout"] == "new\n"
+    finally:
+        heat.delete_stack("polls")

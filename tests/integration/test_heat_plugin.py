@@ -154,6 +154,25 @@ def test_auto_and_zaqar_message_are_zaqar_signal_in_every_type_of_deployment(
 
 
 @pytest.mark.usefixtures("plugin")
+def test_a_moment_without_keystone_fails_no_deployment_while_its_url_is_valid(
+    cloud: Cloud, heat: Heat, new_guest: NewGuest
+) -> None:
+    def tried_to_renew() -> bool:
+        logs = cloud.log_directory.glob("heat-engine*")
+        return any("was not renewed" in path.read_text(errors="replace") for path in logs)
+
+    with stack(heat, "moment", deployments_template({"one": script("first")})):
+        wait_for(lambda: "one" in heat.resource_statuses("moment"), 60, "no deployment")
+        cloud.stop("keystone")
+        try:
+            wait_for(tried_to_renew, 60, "the plug-in did not try to renew the URL")
+        finally:
+            cloud.start("keystone")
+        run_deployments(heat, "moment", new_guest())
+        heat.wait_for("moment", ["CREATE_COMPLETE"], 120)
+
+
+@pytest.mark.usefixtures("plugin")
 def test_a_deployment_may_take_longer_than_its_url_lives_and_be_updated_later_still(
     heat: Heat, new_guest: NewGuest
 ) -> None:

@@ -37,6 +37,17 @@ def test_each_transport_completes_its_deployment_and_shows_its_outputs(
         assert int(stack.outputs[f"{name}_deploy_status_code"]) == 0
 
 
+def test_a_resource_may_be_called_what_no_path_of_a_url_may_hold(start: Start, heat: Heat) -> None:
+    names = ("a#1", "what?", "50%", "ü b")
+    scripts = {name: script("echo out", signal_transport="HEAT_SIGNAL") for name in names}
+    guest = start("odd-names", scripts)
+    guest.collect()
+    guest.apply()
+    assert set(guest.states().values()) == {"delivered"}
+    stack = heat.wait_for("odd-names", ["CREATE_COMPLETE"], 180)
+    assert {stack.outputs[f"{name}_deploy_stdout"] for name in names} == {"out\n"}
+
+
 def test_a_failure_is_shown_whatever_the_transport(start: Start, heat: Heat) -> None:
     scripts = {
         name[:3].lower(): script("echo why >&2; exit 3", signal_transport=name)

@@ -14,26 +14,19 @@ from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.snapshot import deployments_of
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.hostile import ANY_JSON, Maker, snapshot_of
+from tests.fuzz.targets import PARSERS
 from tests.unit.conftest import make_deployment, make_message
 
 IDS = st.sampled_from(["a", "b", "c"])
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["deployments", "id", "inputs", "name", "x"]), inner)
-    ),
-    max_leaves=12,
-)
 
 
-@given(st.sampled_from(sorted(TARGETS)), st.binary(max_size=200))
+@given(st.sampled_from(sorted(PARSERS)), st.binary(max_size=200))
 def test_no_bytes_break_a_parser(target: str, data: bytes) -> None:
-    TARGETS[target](data)
+    PARSERS[target](data)
 
 
-@given(JSON)
+@given(ANY_JSON | st.binary(max_size=80).map(Maker).map(snapshot_of))
 def test_no_json_breaks_the_stored_snapshot(stored: Any) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "metadata.json"

@@ -6,6 +6,8 @@ settings with a text are written; the guest package knows the defaults.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import ssl
 import sys
@@ -28,13 +30,20 @@ def boolean(text: str) -> str:
     raise SettingError("is neither true nor false")
 
 
-def whole_number(smallest: int) -> Callable[[str], str]:
+def whole_number(smallest: int, largest: int) -> Callable[[str], str]:
     def convert(text: str) -> str:
-        if not (text.isascii() and text.isdigit()) or int(text) < smallest:
-            raise SettingError(f"is not a whole number of at least {smallest}")
+        digits = text.isascii() and text.isdigit()
+        if not digits or not smallest <= int(text[:20]) <= largest:
+            raise SettingError(f"is not a whole number from {smallest} to {largest}")
         return str(int(text))
 
     return convert
+
+
+def address(text: str) -> str:
+    if not re.fullmatch(r"https?://[!#-\[\]-~]+", text):
+        raise SettingError("is not like http://proxy.example:3128")
+    return json.dumps(text)
 
 
 def certificates(text: str) -> str:
@@ -49,10 +58,12 @@ def certificates(text: str) -> str:
 
 SETTINGS: dict[str, Callable[[str], str]] = {
     "ca_file": certificates,
-    "hook_timeout": whole_number(0),
+    "hook_timeout": whole_number(0, 315_360_000),
     "insecure": boolean,
-    "max_attempts": whole_number(1),
-    "poll_interval": whole_number(1),
+    "max_attempts": whole_number(1, 1000),
+    "no_proxy": json.dumps,
+    "poll_interval": whole_number(1, 1800),
+    "proxy": address,
     "push": boolean,
 }
 

@@ -8,6 +8,7 @@ import enum
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from heat_config_zaqar.deployment import Credentials, Deployment, Transport
 from heat_config_zaqar.errors import CorruptFileError, InvalidMetadataError
@@ -128,9 +129,21 @@ def read_entry(path: Path) -> Entry | None:
         return None
     try:
         login = document.pop("credentials")
-        return Entry(
+        entry = Entry(
             **{**document, "transport": Transport(document["transport"])},
             credentials=Credentials(**login) if login else None,
         )
+        for made in filter(None, (entry, entry.credentials)):
+            _check_types(made)
+        return entry
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise CorruptFileError(f"{path} is no result: {error}") from error
+
+
+def _check_types(made: Entry | Credentials) -> None:
+    for field in dataclasses.fields(made):
+        kinds: Any = (
+            dict if field.name == "body" else int | float if field.type is float else field.type
+        )
+        if not isinstance(getattr(made, field.name), kinds):
+            raise TypeError(f"{field.name} is not of its type")

@@ -15,29 +15,20 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from heat_config_zaqar.errors import CorruptFileError
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.entry import Entry, Settled, entry_for, read_entry
 from heat_config_zaqar.state.runs import Run, Runs
-from heat_config_zaqar.succession import Target, target_of
+from heat_config_zaqar.succession import Target
 
-__all__ = ["Entry", "Outbox", "Result", "Settled", "entry_for"]
+__all__ = ["Entry", "Outbox", "Settled", "entry_for"]
 
 _PENDING = "outbox"
 _KEPT_PER_RESOURCE = 10
 
 _LOG = logging.getLogger(__name__)
-
-
-class Result(NamedTuple):
-    """What a record says about which config it is the result of; see `Config`."""
-
-    id: str
-    creation_time: str
-    target: Target
-    path: Path
 
 
 class Outbox:
@@ -67,16 +58,13 @@ class Outbox:
             if not self.is_finished(config_id):
                 yield config_id, run
 
-    def results(self) -> Iterator[Result]:
-        """Yield each result that can be read, signalled or not.
+    def results(self) -> Iterator[Entry]:
+        """Yield each result that can be read, signalled or not, without its body.
 
         A message that comes late may list a config that one of them has replaced.
         """
-        for path in self._files(_PENDING, *Settled):
-            with contextlib.suppress(CorruptFileError, TypeError, KeyError):
-                record = durable.read_json(path)
-                place = (record["stack_id"], record["resource_name"], record["queue"])
-                yield Result(path.stem, record["creation_time"], target_of(*place), path)
+        for _, entry in self._readable(_PENDING, *Settled):
+            yield dataclasses.replace(entry, body={})
 
     def pending(self) -> list[Entry]:
         """Return the entries that must still be signalled, oldest first.
@@ -140,8 +128,7 @@ class Outbox:
 
     def prune(self) -> None:
         """Remove what nothing can ask for any more, and what crashes left over."""
-        pending = set(self._files(_PENDING))
-        for path in _outlived(result for result in self.results() if result.path not in pending):
+        for path in _outlived(self._readable(*Settled)):
             durable.remove(path)
         for config_id, _ in self.runs.begun():
             if self.is_finished(config_id):
@@ -163,6 +150,13 @@ class Outbox:
             _LOG.error(report, path.stem, error, durable.set_aside(path))
             return None
 
+    def _readable(self, *states: str) -> Iterator[tuple[Path, Entry]]:
+        for path in self._files(*states):
+            with contextlib.suppress(CorruptFileError):
+                entry = read_entry(path)
+                if entry is not None:
+                    yield path, entry
+
     def _files(self, *states: str) -> list[Path]:
         return [path for state in states for path in durable.files(self._root / state)]
 
@@ -170,16 +164,15 @@ class Outbox:
         return self._root / state / f"{config_id}.json"
 
 
-def _outlived(results: Iterable[Result]) -> Iterator[Path]:
+def _outlived(results: Iterable[tuple[Path, Entry]]) -> Iterator[Path]:
     """Yield the records of configs that ten newer ones of the same resource have followed.
 
     Heat lists one config of a resource, its newest, so these can never be asked for again. What no
     resource of a stack stands behind is kept.
     """
     by_resource: dict[Target, list[tuple[str, Path]]] = {}
-    for result in results:
-        if len(result.target) > 1:
-            found = by_resource.setdefault(result.target, [])
-            found.append((result.creation_time, result.path))
+    for path, entry in results:
+        if len(entry.target) > 1:
+            by_resource.setdefault(entry.target, []).append((entry.creation_time, path))
     for found in by_resource.values():
         yield from (path for _, path in sorted(found, reverse=True)[_KEPT_PER_RESOURCE:])

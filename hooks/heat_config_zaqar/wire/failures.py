@@ -7,7 +7,6 @@ connection that fails says something of the service; an answer is about the requ
 
 import contextlib
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -21,6 +20,7 @@ from heat_config_zaqar.errors import (
     UnacceptableError,
     UnauthorizedError,
 )
+from heat_config_zaqar.settings import is_http_url
 
 # Whatever an answer holds that is none; and requests says by OSError that a CA file has gone.
 _NONSENSE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError)
@@ -52,11 +52,8 @@ def check_address(address: str, what: str) -> None:
 
     :raises PermanentError: it is no URL of HTTP.
     """
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(address)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return
-    raise PermanentError(f"{what}: the address is not an HTTP URL")
+    if not is_http_url(address):
+        raise PermanentError(f"{what}: the address is not an HTTP URL")
 
 
 def _own_error(error: Exception, message: str) -> TemporaryError | PermanentError:
@@ -70,7 +67,7 @@ def _own_error(error: Exception, message: str) -> TemporaryError | PermanentErro
     return TemporaryError(message) if _never_left(error) else AmbiguousError(message)
 
 
-def check(response: requests.Response, what: str) -> None:
+def check(response: requests.Response, what: str, *, secret: bool = False) -> None:
     """Raise what an answer means that is no success; `what` says what was being done.
 
     Nothing is redirected: who sends us elsewhere is not the service, but a portal in its place.
@@ -78,8 +75,9 @@ def check(response: requests.Response, what: str) -> None:
     said = f"{what}: answered {response.status_code}"
     if response.status_code >= 300:
         with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-            # Zaqar's reason.
-            said = brief(Exception(f"{said}: {response.json()['description']}"))
+            # Zaqar's reason; others may repeat what they were asked.
+            if not secret:
+                said = brief(Exception(f"{said}: {response.json()['description']}"))
         raise _by_status(response.status_code, said)
     if response.content and "html" in response.headers.get("Content-Type", ""):
         raise AmbiguousError(f"{said}, but with a page for people")

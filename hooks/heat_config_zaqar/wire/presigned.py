@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.wire.failures import check, check_address, translated
-from heat_config_zaqar.wire.session import http_session, tls_verification
+from heat_config_zaqar.wire.session import HttpSession, tls_verification
 
 # It warns of odd headers of an answer, with the whole URL.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -21,7 +21,7 @@ def send_presigned(method: str, url: str, body: str, settings: Settings) -> None
     """
     check_address(url, f"signalling by {method}")
     what = f"signalling by {method} to {urlsplit(url).hostname}"
-    with http_session(settings) as session, translated(what, secret=True):
+    with HttpSession(settings) as session, translated(what, secret=True):
         response = session.request(
             method,
             url,
@@ -31,4 +31,4 @@ def send_presigned(method: str, url: str, body: str, settings: Settings) -> None
             timeout=settings.request_timeout,
             allow_redirects=False,
         )
-        check(response, what)
+        check(response, what, secret=True)

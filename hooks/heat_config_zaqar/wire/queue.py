@@ -55,8 +55,10 @@ class Queue:
         :param ttl: seconds until Zaqar forgets it.
         :raises AmbiguousError: it may have been stored; after any other error it was not.
         """
-        message = {"body": body, "ttl": ttl}
-        self._ask("posting to", "POST", "/messages", json={"messages": [message]})
+        content = {"messages": [{"body": body, "ttl": ttl}]}
+        answer = self._ask("posting to", "POST", "/messages", json=content)
+        if not isinstance(answer, dict) or "resources" not in answer:
+            raise AmbiguousError(f"posting to queue {self.name}: what answered is not Zaqar")
 
     def largest_post(self) -> int:
         """Return how many bytes one request to post may have, the queue's own limit."""
@@ -64,7 +66,7 @@ class Queue:
         with translated(f"reading the limits of queue {self.name}"):
             return int(limits["_max_messages_post_size"])
 
-    def _ask(self, doing: str, method: str, path: str, **more: Any) -> dict[str, Any]:
+    def _ask(self, doing: str, method: str, path: str, **more: Any) -> Any:
         what = f"{doing} queue {self.name}"
         response = self._connection.request(
             method,
@@ -75,7 +77,4 @@ class Queue:
             **more,
         )
         with translated(what):
-            answer = response.json() if response.content else {}
-        if not isinstance(answer, dict):
-            raise AmbiguousError(f"{what}: answered {response.status_code}, but not as Zaqar does")
-        return answer
+            return response.json() if response.content else None

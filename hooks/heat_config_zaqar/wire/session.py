@@ -22,8 +22,6 @@ from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.wire.failures import check, check_address, translated
 
-_TOKEN_MARGIN_SECONDS = 60
-
 
 def tls_verification(settings: Settings, login: Credentials | None = None) -> bool | str:
     """Return what `requests` is to verify certificates with.
@@ -52,12 +50,9 @@ def proxy_for(address: str, settings: Settings) -> str:
     return settings.proxy
 
 
-def http_session(settings: Settings) -> requests.Session:
-    """Return a session that takes proxies from the settings, and nothing from the environment."""
-    return _Session(settings)
+class HttpSession(requests.Session):
+    """Takes proxies from the settings, and nothing from the environment."""
 
-
-class _Session(requests.Session):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.trust_env = False
@@ -83,7 +78,7 @@ class Connection:
         )
         self._session = keystone_session.Session(
             auth=self._auth,
-            session=http_session(settings),
+            session=HttpSession(settings),
             verify=tls_verification(settings, credentials),
             timeout=settings.request_timeout,
             redirect=False,
@@ -143,9 +138,8 @@ class Connection:
                 state = durable.read_json(self._token_file)
                 self._auth.set_auth_state(state)
                 access = self._auth.auth_ref
-                if access is None or access.will_expire_soon(_TOKEN_MARGIN_SECONDS):
-                    self._auth.invalidate()
-                elif access.service_catalog.normalize_catalog():
+                # Nonsense raises here, not at each use. That it has expired keystoneauth sees.
+                if access and access.expires and access.service_catalog.normalize_catalog():
                     self._saved = state
         except HeatConfigError:
             self._auth.invalidate()

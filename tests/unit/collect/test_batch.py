@@ -73,7 +73,7 @@ def test_a_message_that_is_no_snapshot_is_skipped_and_the_next_one_applied(
 
 
 def test_a_malformed_deployment_costs_no_other(deployment: Make, message: Make) -> None:
-    bad: Any = deployment("../../etc/x")
+    bad: Any = {"id": None}
     snapshot, _ = next_snapshot(None, [message(bad, "text", deployment("a"))], nothing_finished)
     assert ids(snapshot) == ["a"]
     assert snapshot is not None

@@ -17,6 +17,7 @@ from heat_config_zaqar.errors import (
     UnacceptableError,
     UnauthorizedError,
 )
+from heat_config_zaqar.run.apply import apply, read_deployments
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
@@ -70,7 +71,7 @@ def test_a_signal_that_another_process_sent_meanwhile_is_not_sent_again(
     ],
 )
 def test_a_result_that_has_nowhere_to_go_by_its_own_address_goes_through_heat(
-    current: Settings, monkeypatch: pytest.MonkeyPatch, nonsense: dict[str, str]
+    current: Settings, monkeypatch: pytest.MonkeyPatch, nonsense: dict[str, Any]
 ) -> None:
     played = PlayedQueue(monkeypatch)
     outbox = finish(current, "a", **nonsense)
@@ -113,6 +114,7 @@ class PlayedQueue:
         self.bodies: list[Any] = []
         self.faults: list[Exception] = []
         self.signalled: list[str] = []
+        self.codes: list[int] = []
         self.at_heat: list[Any] = []
         self.users: list[Credentials] = []
         self.on_post: Callable[[], object] = lambda: None
@@ -134,7 +136,7 @@ class PlayedQueue:
         return [(str(number), body) for number, body in enumerate(self.bodies)]
 
     def signal_resource(self, _: Any, __: str, resource_name: str, body: dict[str, Any]) -> None:
-        assert body["deploy_status_code"] == 0
+        self.codes.append(body["deploy_status_code"])
         self.signalled.append(resource_name)
 
     def largest_post(self) -> int:
@@ -171,7 +173,7 @@ def test_a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_a
     played.bodies.clear()  # it never arrived, or Heat has read it
     assert Delivery(outbox, current).deliver_all() == 0
     assert states(outbox) == {"a": "delivered"}
-    assert played.signalled == ["a"]
+    assert (played.signalled, played.codes) == (["a"], [0])
     assert played.bodies == []
 
 
@@ -390,3 +392,41 @@ def raising(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize("transport", ["HEAT_SIGNAL", "ZAQAR_SIGNAL"])
+def test_a_deployment_of_any_name_and_id_runs_and_what_cannot_run_fails_where_heat_sees_it(
+    current: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    hook = tmp_path / "script"
+    hook.write_text("#!/bin/sh\ncat >/dev/null\necho '{}'\n")
+    hook.chmod(0o755)
+    monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(tmp_path))
+    names = ("app/install", ".setup", "x" * 201, "\u754c" * 90, "\ud800", "", 5, None)
+    ids = ("../x", "i" * 300, "/etc/passwd", "\0", "\ud800")
+    broken: list[dict[str, Any]] = [
+        *({"id": value} for value in ("", None, 7, ["x"])),
+        *({"group": value} for value in (3, ["script"])),
+        {"config": json.loads("[" * 95 + "]" * 95)},
+        {"group": "no-such-hook"},
+        {"group": "component", "config": None},
+    ]
+    changes: list[dict[str, Any]] = [{"name": name} for name in names]
+    changes += [{"id": config_id} for config_id in ids]
+    documents = [
+        {**make_deployment(f"d{number}", deploy_signal_transport=transport), **change}
+        for number, change in enumerate([*changes, *broken])
+    ]
+    malformed = make_deployment("inputs", deploy_signal_transport=transport)
+    malformed["inputs"].append(7)
+    rendered = tmp_path / "heat-config"
+    rendered.write_text(json.dumps([*documents, malformed, 3, {"name": "nobody waits"}]))
+    played = PlayedQueue(monkeypatch)
+    for _ in range(2):
+        apply(read_deployments(rendered), current)
+        codes = played.codes or [body["deploy_status_code"] for body in played.bodies]
+        assert codes == [0] * len(changes) + [1] * (len(broken) + 1)
+    assert set(states(Outbox(current.state_dir)).values()) == {"delivered"}
+    below = {path.name for path in current.state_dir.rglob("*.json")}
+    assert "d0.json" in below
+    assert all(len(name) <= 69 for name in below)

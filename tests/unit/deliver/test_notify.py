@@ -22,7 +22,7 @@ def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     lines = [f'{name}_dir = "{tmp_path / name}"' for name in ("state", "runtime")]
     (tmp_path / "settings.toml").write_text("\n".join(lines))
     monkeypatch.setenv(SETTINGS_VARIABLE, str(tmp_path / "settings.toml"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "hooks"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "hooks"))
     return Outbox(tmp_path / "state")
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import time
@@ -7,9 +8,12 @@ from typing import Any
 import pytest
 
 from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.errors import CorruptFileError
 from heat_config_zaqar.run.processes import identify
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Entry, Outbox, Settled, entry_for
 from heat_config_zaqar.state.runs import Run
+from heat_config_zaqar.succession import Succession
 from tests.chaos.disk import Journal
 from tests.unit.conftest import make_deployment
 
@@ -110,6 +114,62 @@ def entry_with_time_of(other: Entry) -> Entry:
     made = entry()
     made.finished = other.finished
     return made
+
+
+def test_a_body_is_stored_as_every_store_takes_it(tmp_path: Path) -> None:
+    deployment = parse_deployment(make_deployment("d0"))
+    Outbox(tmp_path).finish(entry_for(deployment, {"n": 2**70, "t": "\ud800"}, 1, 0))
+    assert Outbox(tmp_path).pending()[0].body == {"n": str(2**70), "t": "\\ud800"}
+
+
+def test_of_two_settled_records_the_later_directory_counts(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for where in (Settled.SUPERSEDED, Settled.DELIVERED, Settled.FAILED):
+        outbox.settle(entry(), where, str(where))
+    found = outbox.settled("d0")
+    assert found is not None
+    assert (found[0], found[1].note) == (Settled.SUPERSEDED, "superseded")
+    assert outbox.settled("other") is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "null", "[" * 100_000])
+def test_a_settled_record_that_cannot_be_read_is_an_error_that_names_it(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed" / "d0.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"d0\.json"):
+        Outbox(tmp_path).settled("d0")
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Entry)])
+@pytest.mark.parametrize("value", [None, "text", 3, [], {}])
+def test_a_record_whose_values_make_no_sense_stops_nothing(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    outbox = Outbox(tmp_path)
+    for state in ("outbox", "delivered"):
+        item = dataclasses.asdict(entry(f"bad-{state}")) | {key: value}
+        durable.write_json(tmp_path / state / f"bad-{state}.json", item)
+    outbox.finish(entry("good"))
+    Succession(outbox.results())
+    outbox.prune()
+    assert "good" in [item.id for item in outbox.pending()]
+    for item in outbox.pending():
+        assert isinstance(item.body, dict)
+        assert isinstance(item.url.partition("/"), tuple)
+        assert item.started + item.finished + item.refused_seconds >= 0
+
+
+def test_a_record_of_an_earlier_version_is_still_an_entry(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.finish(entry())
+    path = tmp_path / "outbox" / "d0.json"
+    record = json.loads(path.read_text())
+    for key in ("server_id", "refused_at", "refused_seconds"):
+        del record[key]
+    path.write_text(json.dumps(record))
+    assert [item.id for item in outbox.pending()] == ["d0"]
 
 
 @pytest.mark.parametrize("where", list(Settled))

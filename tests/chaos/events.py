@@ -1,0 +1,251 @@
+"""What may happen to a guest, one function for each event.
+
+To add an event, write its function and name it in one of the tables at the end; what the product
+is known to fail at has a switch in `known`.
+Invariant: an event takes every chance of its from `life.random`, so that the same history has the
+same one, whatever became of the events before.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from tests.chaos.hostile import ENTRIES, NEIGHBOURS
+from tests.chaos.life import Life
+from tests.chaos.surroundings import OUTAGES, REFUSALS
+
+Event = Callable[[Life], None]
+
+_TRANSPORTS = {
+    "ZAQAR_SIGNAL": 10,
+    "HEAT_SIGNAL": 4,
+    "CFN_SIGNAL": 3,
+    "TEMP_URL_SIGNAL": 2,
+    "NO_SIGNAL": 2,
+}
+_HOUR = 3600
+_PUSH_SECONDS = 30
+_QUIET_SECONDS = 60
+# A wake-up that never came costs a minute.
+_LATEST_SECONDS = 75
+
+
+def create(life: Life, number: int = 0, hostile: Iterable[str] = ()) -> None:
+    """Heat creates deployments, each with a transport of its own."""
+    number = number or life.random.randint(1, 3)
+    weights = list(_TRANSPORTS.values())
+    transports = life.random.choices(list(_TRANSPORTS), weights, k=number)
+    life.call("create", number, transports, list(hostile))
+
+
+def hostile_neighbour(life: Life) -> None:
+    """Heat creates a deployment that nobody meant so, and one beside it."""
+    allowed = [
+        name
+        for name, kind in NEIGHBOURS.items()
+        if name not in life.left_out and (kind.fits_queue or life.source != "zaqar")
+    ]
+    name = life.random.choice(allowed)
+    life.result.events[f"neighbour: {name}"] += 1
+    create(life, 2, [name])
+
+
+def malformed_entries(life: Life) -> None:
+    """The list holds what is no deployment, from now on."""
+    if life.source == "zaqar" or "entries that are none, by another source" not in life.left_out:
+        life.call("put_entries", life.random.randint(0, len(ENTRIES)))
+
+
+def update(life: Life) -> None:
+    """Heat updates deployments that it does not wait for."""
+    if life.source == "zaqar" or "update without a queue" not in life.left_out:
+        life.call("update", life.random.randint(1, 3))
+
+
+def interrupt(life: Life) -> None:
+    """Heat gives up on a deployment, and updates it."""
+    if life.source == "zaqar" or "update without a queue" not in life.left_out:
+        life.call("update", 1, True)
+
+
+def delete(life: Life) -> None:
+    """Heat deletes deployments."""
+    life.call("delete", life.random.randint(1, 3))
+
+
+def repeat(life: Life) -> None:
+    """A message of before comes late, or is there twice."""
+    life.call("repeat")
+
+
+def nothing(life: Life) -> None:
+    """Heat changes nothing."""
+    del life
+
+
+def outage(life: Life) -> None:
+    """A service is away, or answers some requests only halfway."""
+    service = life.random.choice(["keystone", "zaqar", "zaqar", "heat"])
+    kind = life.random.choice(OUTAGES)
+    life.result.events[f"outage: {service} {kind}"] += 1
+    life.call("outage", service, kind, life.random.randint(1, 3))
+
+
+def refusal(life: Life) -> None:
+    """Something between guest and service refuses in its place: some requests, or for a while."""
+    service = life.random.choice(["keystone", "zaqar", "zaqar", "heat", "heat"])
+    kind = life.random.choice(REFUSALS)
+    if service == "heat" and kind != "502" and "refusal by Heat" in life.left_out:
+        return
+    if service == "heat" and kind == "302" and "login page before Heat" in life.left_out:
+        return
+    life.result.events[f"refusal: {service} {kind}"] += 1
+    life.call("outage", service, kind, life.random.choice([1, 2, 4, 1000]))
+
+
+def heat_changes_its_mind(life: Life) -> None:
+    """Heat gives up on a deployment and updates it while its hook runs."""
+
+    def change(_: int) -> int:
+        interrupt(life)
+        return 0
+
+    life.run("collect")
+    if life.interrupt_hook("apply", (), change):
+        life.result.events["interrupt while the hook runs"] += 1
+
+
+def clock_steps(life: Life) -> None:
+    """The clock is wrong from now on, or right again; it may step while a program runs."""
+    clock = life.guest.clock
+    by = life.random.choice([0.0, -25 * _HOUR, -2 * _HOUR, 2 * _HOUR, 25 * _HOUR])
+    if "clock forward" in life.left_out:
+        by = min(by, clock.ahead)
+    if life.random.random() < 0.5:
+        clock.steps = (by - clock.ahead, life.random.randint(1, 12))
+        life.run(life.random.choice(["collect", "apply", "deliver"]))
+        clock.steps = (0.0, 0)
+    clock.ahead = by
+
+
+def second_os_collect_config(life: Life) -> None:
+    """Somebody types os-collect-config beside the service."""
+    life.run("collect", life.random.choice(["print", "one-time"]))
+
+
+def closed_terminal(life: Life) -> None:
+    """An operator runs a deployment again, and closes the terminal while its hook runs."""
+    states = sorted(life.guest.states())
+    if not states:
+        return
+    config = life.random.choice(states)
+    hang_up = life.random.random() < 0.7
+    # Something to run beside what the terminal leaves behind.
+    create(life, 1)
+    life.run("collect")
+
+    def close(pid: int) -> int:
+        if hang_up:
+            os.killpg(pid, signal.SIGHUP)
+        return signal.SIGHUP if hang_up else 0
+
+    life.reruns[config] += 1
+    life.interrupt_hook("rerun", (config,), close)
+    life.run("apply")
+
+
+def lost_subscription(life: Life) -> None:
+    """Zaqar has forgotten the service's subscription: the next deployment comes all the same."""
+    if life.source != "zaqar":
+        return
+    life.call("open")
+    pid = life.guest.start("service")
+    life.wait_for(lambda: life.guest.connection() == "push", _PUSH_SECONDS)
+    _create_and_wait(life)
+    life.call("forget_subscriptions")
+    # Right after a wake-up the service looks by itself.
+    life.wait_for(partial(_is_quiet, life), _QUIET_SECONDS)
+    _create_and_wait(life)
+    os.kill(pid, signal.SIGTERM)
+    life.guest.wait("service", pid, signal.SIGTERM)
+
+
+def _create_and_wait(life: Life) -> None:
+    life.call("create", 1)
+    newest = life.call("newest")
+    if not life.wait_for(lambda: life.guest.has_received(newest), _LATEST_SECONDS):
+        life.result.troubles.append(f"late: {newest} is not there after {_LATEST_SECONDS} s")
+
+
+def _is_quiet(life: Life) -> bool:
+    """Whether the guest says nothing to Zaqar for a while."""
+    known = len(life.call("requests", "zaqar"))
+    return not life.wait_for(lambda: len(life.call("requests", "zaqar")) > known, 10)
+
+
+def reboot(life: Life) -> None:
+    """The machine restarts in an orderly way."""
+    life.reboot()
+
+
+def disk_put_back(life: Life) -> None:
+    """The disk is put back to an earlier state."""
+    raise NotImplementedError(life)
+
+
+def copy_booted_as_another(life: Life) -> None:
+    """A copy of the disk is booted as another guest, beside this one."""
+    raise NotImplementedError(life)
+
+
+def collect(life: Life) -> None:
+    """os-collect-config runs."""
+    life.run("collect")
+
+
+def apply(life: Life) -> None:
+    """55-heat-config runs."""
+    life.run("apply")
+
+
+def deliver(life: Life) -> None:
+    """The timer delivers."""
+    life.run("deliver")
+
+
+def two_at_a_time(life: Life) -> None:
+    """The timer delivers while something else runs."""
+    life.run(life.random.choice(["collect", "apply"]), "deliver")
+
+
+def services_back(life: Life) -> None:
+    """All that was between guest and services is gone."""
+    life.call("open")
+
+
+# What Heat changes in a round, by weight.
+CHANGES: dict[Event, float] = {
+    create: 3,
+    hostile_neighbour: 1.5,
+    malformed_entries: 0.7,
+    update: 4,
+    interrupt: 2,
+    delete: 1,
+    repeat: 2,
+    nothing: 1,
+}
+# What else happens in a round before its steps, by probability.
+TROUBLES: dict[Event, float] = {
+    outage: 0.2,
+    refusal: 0.15,
+    clock_steps: 0.1,
+    heat_changes_its_mind: 0.15,
+    second_os_collect_config: 0.15,
+    closed_terminal: 0.05,
+    lost_subscription: 0.003,
+}
+# The guest's own steps, one to three in a round, by weight.
+STEPS: dict[Event, float] = {collect: 4, apply: 4, deliver: 2, two_at_a_time: 2}
+# When the services are back, by probability. The last two wait for a guest that knows who it is.
+RESTARTS: dict[Event, float] = {reboot: 0.1, disk_put_back: 0, copy_booted_as_another: 0}

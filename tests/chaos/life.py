@@ -1,0 +1,139 @@
+"""A guest's life as events see it: the guest, what surrounds it, and the kill that is armed.
+
+Invariant: every end of one of the guest's programs is noticed here: a kill is counted, a power cut
+loses what was not fsynced, and a reboot that a hook asked for is carried out.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.chaos.guest import Guest
+from tests.chaos.heat import SOURCES
+from tests.chaos.steps import STEPS
+from tests.chaos.surroundings import Surroundings
+
+# What the ids of configs begin with whose hooks ask for a reboot at their first start.
+REBOOTING = ("0", "1")
+_HOOK = f"case $id/$HEAT_CONFIG_REBOOTS in [{''.join(REBOOTING)}]*/0) exit 194 ;; esac"
+_SLOW_HOOK = f"sleep 0.4; {_HOOK}"
+# How often each source of metadata is one of a history's server.
+_SOURCE_WEIGHTS = {"zaqar": 14, "heat": 3, "cfn": 2, "local": 1}
+ROUND = ("collect", "apply", "deliver")
+
+
+@dataclass
+class Result:
+    """What one history came to.
+
+    :ivar kills: how often the guest was killed at each step, by step and kind.
+    :ivar troubles: each breach of the model, by kind and text.
+    """
+
+    seed: int
+    seconds: float = 0
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    troubles: list[str] = field(default_factory=list)
+
+
+class Life:
+    """One guest, one Heat.
+
+    :param directory: for the guest.
+    :param left_out: switches of `known` that are off.
+    :ivar random: chance of the event that happens now.
+    :ivar reruns: how often the operator ran each config again.
+    """
+
+    def __init__(
+        self, seed: int, directory: Path, around: Surroundings, left_out: frozenset[str]
+    ) -> None:
+        self.result = Result(seed)
+        self.around = around
+        self.left_out = left_out
+        self.random = Random(f"{seed}/source")  # noqa: S311
+        self.reruns: Counter[str] = Counter()
+        self.source = self.random.choices(list(_SOURCE_WEIGHTS), list(_SOURCE_WEIGHTS.values()))[0]
+        self.result.events[f"server with {SOURCES[self.source]}"] = 1
+        local = directory / "local-data"
+        local.mkdir(parents=True)
+        section = around.call("begin", seed, self.source, str(local))
+        self.guest = Guest(directory, section, around.token)
+        self.guest.collect_from(self.source, around.call("configuration"))
+        self.guest.set_hook(_HOOK)
+        self._armed = ""
+        self._kind = ""
+
+    def arm(self) -> None:
+        """Choose where and how the guest is killed next."""
+        self._armed = self.random.choice(STEPS)
+        self._kind = self.random.choice(["SIGKILL", "power cut"])
+
+    def disarm(self) -> None:
+        """Kill nothing any more."""
+        self._armed = ""
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Let Heat, or what is between, do something."""
+        return self.around.call(name, *arguments)
+
+    def run(self, *entries: str) -> None:
+        """Run one of the guest's programs, or several at the same time."""
+        pids = [(entry, self.guest.start(entry, self._armed)) for entry in entries]
+        steps = [self.guest.wait(entry, pid) for entry, pid in pids]
+        self._ended(next(filter(None, steps), ""))
+
+    def interrupt_hook(
+        self, entry: str, arguments: tuple[str, ...], action: Callable[[int], int]
+    ) -> bool:
+        """Do something while a hook of a program runs; return whether one did.
+
+        :param action: gets the program's pid; returns the signal that it sent it, or 0.
+        """
+        self.guest.set_hook(_SLOW_HOOK)
+        lines = len(self.guest.runs())
+        pid = self.guest.start(entry, self._armed, *arguments)
+        started = self.wait_for(lambda: len(self.guest.runs()) > lines, 1)
+        self.guest.set_hook(_HOOK)
+        sent = action(pid) if started else 0
+        self._ended(self.guest.wait(entry, pid, sent))
+        return started
+
+    def wait_for(self, condition: Callable[[], object], seconds: float) -> bool:
+        """Wait for a condition; return whether it came to hold."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def reboot(self) -> None:
+        """Restart the machine."""
+        self.guest.reboot()
+        self._log_in_perhaps()
+
+    def _ended(self, step: str) -> None:
+        """Go on after a program has ended: at a step where it was killed, else empty."""
+        if self.random.random() < 0.5:
+            # Heat looks for signals, or not yet.
+            self.call("poll")
+        if step:
+            self.result.kills[step, self._kind] += 1
+            if self._kind == "power cut":
+                self.result.events["writes lost"] += self.guest.cut_power(self.random)
+                self._log_in_perhaps()
+            self.arm()
+        if self.guest.wants_reboot:
+            self.result.events["reboot that a hook asked for"] += 1
+            self.reboot()
+
+    def _log_in_perhaps(self) -> None:
+        """Spare Keystone most logins after a restart: each costs it a third of a second."""
+        if self.random.random() < 0.9:
+            self.guest.give_token()
