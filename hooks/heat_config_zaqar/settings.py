@@ -80,6 +80,11 @@ class Settings:
         return self.runtime_dir / "connection.json"
 
     @property
+    def doubtful_file(self) -> Path:
+        """Holds the configs that may have been finished before the disk was put back."""
+        return self.runtime_dir / "doubtful.json"
+
+    @property
     def collected_file(self) -> Path:
         """Holds when metadata was last collected; not there before it was since the boot."""
         return self.runtime_dir / "collected"

@@ -120,7 +120,7 @@ MUTATIONS = [
     Mutation(
         "a snapshot that is nested too deep ends the collector",
         "collect/batch.py",
-        " if levels(value) <= MOST_LEVELS}",
+        " if not too_deep(value)}",
         "}",
         "what_is_nested_too_deep_to_be_stored_costs_nothing_else",
     ),
@@ -208,5 +208,12 @@ MUTATIONS = [
         "        if not doubt:\n",
         "        if False:\n",
         "a_doubt_that_another_process_settled_is_over",
+    ),
+    Mutation(
+        "a guest that has booted does not ask what it has missed",
+        "collect/receiver.py",
+        "if missing or doubt or is_first:",
+        "if missing or doubt:",
+        "a_guest_that_has_booted_asks_heat_once",
     ),
 ]

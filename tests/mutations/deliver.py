@@ -139,4 +139,12 @@ MUTATIONS = [
         "    return {}",
         "a_signal_that_is_no_map_succeeds_as_upstream_s_does_and_nothing_of_it_is_lost",
     ),
+    Mutation(
+        "what was signalled before the disk was put back is signalled again",
+        "deliver/transports.py",
+        "if (entry.sending or doubtful) and",
+        "if entry.sending and",
+        "what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_heat",
+        "unit/deliver/test_delivery.py",
+    ),
 ]
