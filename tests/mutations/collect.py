@@ -42,8 +42,8 @@ MUTATIONS = [
     Mutation(
         "Heat is not asked in doubt",
         "collect/receiver.py",
-        "            if missing or doubt:\n",
-        "            if doubt:\n",
+        "if missing or doubt or is_first:",
+        "if doubt or is_first:",
         "heats_answer_decides_a_batch_in_doubt",
     ),
     Mutation(
@@ -51,7 +51,8 @@ MUTATIONS = [
         "collect/receiver.py",
         "not 0 <= now - known_until < _MESSAGE_LIFE_SECONDS",
         "not 0 <= now - known_until",
-        "a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once",
+        "a_guest_that_was_suspended_for_hours_asks_heat",
+        "unit/collect/test_collector.py",
     ),
     Mutation(
         "a clock that went backwards says nothing",

@@ -20,8 +20,8 @@ MUTATIONS = [
     Mutation(
         "a signal is posted again without looking for the first one",
         "deliver/transports.py",
-        "if entry.sending and self._has_arrived(entry, queue, user):",
-        "if False:",
+        "if (entry.sending or doubtful) and self._has_arrived(entry, queue, user, doubtful):",
+        "if doubtful and self._has_arrived(entry, queue, user, doubtful):",
         "a_post_without_an_answer_is_looked_for_before_anything_is_sent",
         "unit/deliver/test_delivery.py",
     ),

@@ -80,7 +80,7 @@ def in_doubt() -> list[Any]:
 
 def test_heats_answer_decides_a_batch_in_doubt(tmp_path: Path) -> None:
     answers = Answers(in_doubt(), [make_deployment("b"), "text", make_deployment("c")])
-    assert received(tmp_path, answers) == ["b", "c"]
+    assert received(tmp_path, answers, has_booted=False) == ["b", "c"]
 
 
 def test_without_heat_all_unfinished_deployments_stay_and_heat_is_asked_again(
