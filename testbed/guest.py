@@ -60,6 +60,11 @@ def hand_over(root: Path, metadata: dict[str, Any]) -> None:
     path.chmod(0o600)
 
 
+def copy_changes(changes: Path, target: Path) -> None:
+    """Copy what a disk has beyond the image, with what overlayfs notes in it."""
+    subprocess.run(["cp", "-a", str(changes), str(target)], check=True)
+
+
 class Console:
     """What a guest prints, kept in a file; a thread reads it."""
 
@@ -96,10 +101,34 @@ class Container:
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
-    def prepare(self, metadata: dict[str, Any] | None) -> None:
-        """Make the guest's own copy of the image, with the metadata in it."""
-        for name in ("changes", "work", "root"):
+    @property
+    def changes(self) -> Path:
+        """What this guest's disk has beyond the image, to make a copy of the disk."""
+        return self._directory / "changes"
+
+    def prepare(self, metadata: dict[str, Any] | None, changes: Path | None = None) -> None:
+        """Make the guest's own copy of the image, with the metadata in it.
+
+        :param changes: of another guest, whose disk this one's is a copy of.
+        """
+        for name in ("work", "root"):
             (self._directory / name).mkdir(parents=True)
+        if changes is None:
+            self.changes.mkdir()
+        else:
+            copy_changes(changes, self.changes)
+        self._mount()
+        if metadata is not None:
+            hand_over(self.root, metadata)
+
+    def put_back(self, changes: Path) -> None:
+        """Give the guest, which does not run, the disk that it had when this copy was made."""
+        subprocess.run(["umount", str(self.root)], check=True)
+        shutil.rmtree(self.changes)
+        copy_changes(changes, self.changes)
+        self._mount()
+
+    def _mount(self) -> None:
         layers = f"lowerdir={self._base},upperdir={self._directory / 'changes'}"
         options = f"{layers},workdir={self._directory / 'work'}"
         subprocess.run(
@@ -108,8 +137,6 @@ class Container:
         mask = self.root / "etc/systemd/system/iscsid.service"  # takes hardware
         mask.unlink(missing_ok=True)
         mask.symlink_to("/dev/null")
-        if metadata is not None:
-            hand_over(self.root, metadata)
 
     def boot(self) -> None:
         """Start systemd and wait until it runs.

@@ -25,6 +25,10 @@ class RefusedError(HeatConfigError):
     """What the operator asked for would do harm, or cannot be done now: nothing was changed."""
 
 
+class ForeignStateError(HeatConfigError):
+    """The state is another machine's, of which this disk is a copy."""
+
+
 class RebootDueError(HeatConfigError):
     """A hook asked for a reboot: nothing more is to be started before it."""
 

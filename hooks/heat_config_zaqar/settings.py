@@ -43,6 +43,9 @@ class Settings:
     :param state_dir: where state lives that must survive a reboot.
     :param runtime_dir: where tokens and other things live that a reboot may take.
     :param working_dir: where the script hook keeps the scripts and collects their outputs.
+    :param first_metadata: where Heat's user-data leaves the server's metadata, before any message.
+    :param conf_file: os-collect-config's configuration, with the server's login.
+    :param cache_dir: os-collect-config's own copies of what was collected.
     """
 
     ca_file: str = ""
@@ -57,6 +60,9 @@ class Settings:
     state_dir: Path = Path("/var/lib/heat-config-zaqar")
     runtime_dir: Path = Path("/run/heat-config-zaqar")
     working_dir: Path = Path("/var/lib/heat-config/heat-config-script")
+    first_metadata: Path = Path("/var/lib/heat-cfntools/cfn-init-data")
+    conf_file: Path = Path("/etc/os-collect-config.conf")
+    cache_dir: Path = Path("/var/lib/os-collect-config")
 
     @property
     def metadata_file(self) -> Path:
@@ -72,6 +78,11 @@ class Settings:
     def connection_file(self) -> Path:
         """How the collector hears of metadata at the moment, for the operator."""
         return self.runtime_dir / "connection.json"
+
+    @property
+    def doubtful_file(self) -> Path:
+        """Holds the configs that may have been finished before the disk was put back."""
+        return self.runtime_dir / "doubtful.json"
 
     @property
     def collected_file(self) -> Path:

@@ -42,8 +42,8 @@ MUTATIONS = [
     Mutation(
         "Heat is not asked in doubt",
         "collect/receiver.py",
-        "            if missing or doubt:\n",
-        "            if doubt:\n",
+        "if missing or doubt or is_first:",
+        "if doubt or is_first:",
         "heats_answer_decides_a_batch_in_doubt",
     ),
     Mutation(
@@ -51,7 +51,8 @@ MUTATIONS = [
         "collect/receiver.py",
         "not 0 <= now - known_until < _MESSAGE_LIFE_SECONDS",
         "not 0 <= now - known_until",
-        "a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once",
+        "a_guest_that_was_suspended_for_hours_asks_heat",
+        "unit/collect/test_collector.py",
     ),
     Mutation(
         "a clock that went backwards says nothing",
@@ -120,7 +121,7 @@ MUTATIONS = [
     Mutation(
         "a snapshot that is nested too deep ends the collector",
         "collect/batch.py",
-        " if levels(value) <= MOST_LEVELS}",
+        " if not too_deep(value)}",
         "}",
         "what_is_nested_too_deep_to_be_stored_costs_nothing_else",
     ),
@@ -208,5 +209,12 @@ MUTATIONS = [
         "        if not doubt:\n",
         "        if False:\n",
         "a_doubt_that_another_process_settled_is_over",
+    ),
+    Mutation(
+        "a guest that has booted does not ask what it has missed",
+        "collect/receiver.py",
+        "if missing or doubt or is_first:",
+        "if missing or doubt:",
+        "a_guest_that_has_booted_asks_heat_once",
     ),
 ]

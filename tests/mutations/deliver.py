@@ -20,8 +20,8 @@ MUTATIONS = [
     Mutation(
         "a signal is posted again without looking for the first one",
         "deliver/transports.py",
-        "if entry.sending and self._has_arrived(entry, queue, user):",
-        "if False:",
+        "if (entry.sending or doubtful) and self._has_arrived(entry, queue, user, doubtful):",
+        "if doubtful and self._has_arrived(entry, queue, user, doubtful):",
         "a_post_without_an_answer_is_looked_for_before_anything_is_sent",
         "unit/deliver/test_delivery.py",
     ),
@@ -138,5 +138,13 @@ MUTATIONS = [
         "    return {STDOUT: signal}",
         "    return {}",
         "a_signal_that_is_no_map_succeeds_as_upstream_s_does_and_nothing_of_it_is_lost",
+    ),
+    Mutation(
+        "what was signalled before the disk was put back is signalled again",
+        "deliver/transports.py",
+        "if (entry.sending or doubtful) and",
+        "if entry.sending and",
+        "what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_heat",
+        "unit/deliver/test_delivery.py",
     ),
 ]

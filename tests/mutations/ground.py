@@ -41,14 +41,6 @@ MUTATIONS = [
         "any_id_becomes_one_that_is_a_file_name_and_stays_the_same",
     ),
     Mutation(
-        "Heat gets a body that is no map",
-        "signal_body.py",
-        '    if not isinstance(body, dict):\n        return "is not a map"\n',
-        "    if not isinstance(body, dict):\n        return ''\n",
-        "what_is_malformed_is_named",
-        "unit/deliver/test_notify.py",
-    ),
-    Mutation(
         "output is not cut to the limit",
         "signal_body.py",
         "    _shrink_outputs(fitted, limit - reserve)\n",

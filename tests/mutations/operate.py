@@ -54,8 +54,8 @@ MUTATIONS = [
     Mutation(
         "doctor names the service that dies before what it dies of",
         "operate/doctor/machine.py",
-        "CHECKS = (_settings, _disk, _state, _cache, _conf, _service)",
-        "CHECKS = (_service, _settings, _disk, _state, _cache, _conf)",
+        "CHECKS = (_settings, _identity, _disk, _state, _cache, _conf, _service)",
+        "CHECKS = (_service, _settings, _identity, _disk, _state, _cache, _conf)",
         "the_doctor_names_the_cause_and_not_what_follows_from_it",
         "unit/operate/test_doctor_faults.py",
     ),

@@ -120,4 +120,32 @@ MUTATIONS = [
         "a_result_that_has_nowhere_to_go_by_its_own_address_goes_through_heat",
         "unit/deliver/test_delivery.py",
     ),
+    Mutation(
+        "a copy goes on as the machine that it is a copy of",
+        "state/identity.py",
+        "    return Standing.OWNER if is_same else Standing.STRANGER\n",
+        "    return Standing.OWNER\n",
+        "a_copy_with_the_same_first_metadata_or_none_is_a_stranger",
+    ),
+    Mutation(
+        "a copy with metadata of its own waits for ever",
+        "state/identity.py",
+        "        return Standing.HEIR\n",
+        "        return Standing.STRANGER\n",
+        "a_copy_with_a_first_metadata_of_its_own_begins_anew",
+    ),
+    Mutation(
+        "containers of one host are one machine",
+        "state/identity.py",
+        "if path == _MACHINE_FILES[0] and _CONTAINER.exists():",
+        "if False:",
+        "a_container_is_known_by_its_instance_and_not_by_its_hosts_dmi",
+    ),
+    Mutation(
+        "whose the state was goes before the state",
+        "state/identity.py",
+        "(*caches, *state, _owner_file(settings))",
+        "(_owner_file(settings), *caches, *state)",
+        "setting_aside_that_a_crash_cut_short_goes_on_where_it_stopped",
+    ),
 ]

@@ -23,6 +23,7 @@ from heat_config_zaqar.deployment import Credentials, parse_credentials
 from heat_config_zaqar.errors import UnauthorizedError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
+from heat_config_zaqar.state.identity import first_login
 from heat_config_zaqar.wire.push import Listener
 from heat_config_zaqar.wire.session import Connection
 
@@ -72,8 +73,9 @@ class Collector:
         return merged(snapshot, cfg.CONF.deployment_key, "zaqar")
 
     def login(self) -> tuple[Credentials, str] | None:
-        """Return login and queue from os-collect-config's configuration, else the stored ones."""
-        return parse_credentials(dict(cfg.CONF.zaqar)) or self._receiver.stored().login
+        """Return login and queue from the configuration, else what is stored or was handed over."""
+        configured = parse_credentials(dict(cfg.CONF.zaqar))
+        return configured or self._receiver.stored().login or first_login(self._settings)
 
     def wait(self, longest: float) -> None:
         """Wait until the queue is to be read, or a message wakes us.

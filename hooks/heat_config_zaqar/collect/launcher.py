@@ -20,13 +20,16 @@ from os_collect_config import collect
 
 from heat_config_zaqar.collect import sources
 from heat_config_zaqar.collect.collector import Collector
-from heat_config_zaqar.errors import SettingsError
+from heat_config_zaqar.collect.ownership import await_ownership
+from heat_config_zaqar.errors import ForeignStateError, SettingsError
 from heat_config_zaqar.settings import Settings, load
 from heat_config_zaqar.state import durable
 
 # What os-refresh-config and the hooks expect, and what no file of ours is to have.
 _COMMAND_UMASK = 0o022
 _OWN_UMASK = 0o077
+
+_ONE_TIME = {"--one-time", "--print"}
 
 _LOG = logging.getLogger(__name__)
 _collect_all = collect.collect_all
@@ -41,6 +44,11 @@ def main() -> int:
         return 2
     if settings.insecure:
         print("warning: certificates are not verified: insecure = true", file=sys.stderr)
+    try:
+        await_ownership(settings, forever=not _ONE_TIME.intersection(sys.argv))
+    except (ForeignStateError, OSError) as error:
+        print(f"os-collect-config: {error}", file=sys.stderr)
+        return 1
     install(settings)
     return collect.main(sys.argv) or 0
 

@@ -6,7 +6,6 @@ receives at a time and begins with what is on disk, doubts included.
 
 import contextlib
 import logging
-import re
 import time
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from heat_config_zaqar import backoff
 from heat_config_zaqar.collect.batch import next_snapshot
 from heat_config_zaqar.errors import CorruptFileError, HeatConfigError, PermanentError
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.snapshot import Snapshot, deployments_of
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.snapshot import Snapshot, deployments_of, usable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.metadata_store import MetadataStore, Stored
 from heat_config_zaqar.state.outbox import Outbox
 from heat_config_zaqar.wire import heat
@@ -26,12 +25,6 @@ from heat_config_zaqar.wire.session import Connection
 _MESSAGE_LIFE_SECONDS = 3600
 _AWAY_CAP_SECONDS = 30
 _REFUSED_CAP_SECONDS = 900
-# Where cloud-init found OpenStack's metadata, and where the hypervisor shows it.
-_MACHINE_ID_FILES = (
-    Path("/var/lib/cloud/data/instance-id"),
-    Path("/sys/class/dmi/id/product_uuid"),
-)
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,16 +70,20 @@ class Receiver:
 
     def _receive(self, connection: Connection, queue: Queue) -> bool:
         now = time.time()
+        is_first = not self._settings.collected_file.exists()
         messages = queue.messages()
+        bodies = [body for _, body in messages]
         stored = self.stored()
         doubt = self._is_in_doubt(stored, now, bool(messages))
         may_ask = self._unanswered_since is None or time.monotonic() >= self.ask_at
-        if messages or (doubt and may_ask):
-            bodies = [body for _, body in messages]
+        if messages or is_first or (doubt and may_ask):
             snapshot, missing = next_snapshot(stored.snapshot, bodies, self._outbox.is_finished)
-            if missing or doubt:
-                answer = self._ask_heat(connection, snapshot or {}, missing)
-                snapshot, doubt = answer or snapshot, answer is None
+            if missing or doubt or is_first:
+                doubt = doubt or bool(missing)
+                answer = self._ask_heat(connection, snapshot or {}, missing, doubt)
+                snapshot, doubt = answer or snapshot, doubt and answer is None
+            if is_first:
+                self._note_doubtful(stored, snapshot or {}, bodies)
             if snapshot is not None:
                 self._store.save(snapshot, 0 if doubt else now)
         if not doubt:
@@ -110,15 +107,34 @@ class Receiver:
         # A clock that went backwards says nothing about how long it was.
         return not 0 <= now - known_until < _MESSAGE_LIFE_SECONDS
 
+    def _note_doubtful(self, stored: Stored, snapshot: Snapshot, bodies: list[object]) -> None:
+        """Note what may have been finished by this machine before its disk was put back.
+
+        Nothing tells a machine whose disk was put back from one that was off. So what is unfinished
+        at the first look since the boot may be new, or finished for Heat, and so may results that
+        wait. What comes later is new, and so is what waits for a guest that never received any.
+        """
+        known = {item.id for item in deployments_of(snapshot)}
+        if stored.snapshot is None:
+            waiting = [body for body in map(usable, bodies) if body is not None]
+            known -= {item.id for body in waiting for item in deployments_of(body)}
+        doubtful = {config_id for config_id in known if not self._outbox.is_finished(config_id)}
+        doubtful |= {entry.id for entry in self._outbox.pending()}
+        durable.write_json(self._settings.doubtful_file, sorted(doubtful))
+
     def _ask_heat(
-        self, connection: Connection, snapshot: Snapshot, missing: list[str]
+        self, connection: Connection, snapshot: Snapshot, missing: list[str], doubt: bool
     ) -> Snapshot | None:
-        """Return the snapshot with the deployments that Heat lists; None without an answer."""
+        """Return the snapshot with the deployments that Heat lists; None without an answer.
+
+        :param doubt: without an answer, ask again.
+        """
         try:
             server_id = _server_id(snapshot)
             answer = {"deployments": heat.deployments_of_server(connection, server_id)}
         except HeatConfigError as error:
-            self._put_off(error)
+            if doubt:
+                self._put_off(error)
             return None
         _LOG.info("Heat was asked for server %s, in doubt about %s", server_id, missing or "all")
         return {**snapshot, "deployments": [item.document for item in deployments_of(answer)]}
@@ -134,20 +150,12 @@ class Receiver:
 
 
 def _server_id(snapshot: Snapshot) -> str:
-    """Return the server that a deployment names, else what Nova calls this machine.
+    """Return which server this is.
 
-    :raises PermanentError: neither is known.
+    :raises PermanentError: nothing says so.
     """
-    named = (item.text_input("deploy_server_id") for item in deployments_of(snapshot))
-    for found in (*named, *map(_first_line, _MACHINE_ID_FILES)):
-        if _UUID.fullmatch(found):
-            return found.lower()
+    if found := identity.server_id(deployments_of(snapshot)):
+        return found
     raise PermanentError(
         "Heat cannot be asked: no deployment names the server, and the machine has no id of Nova"
     )
-
-
-def _first_line(path: Path) -> str:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text(encoding="utf-8").partition("\n")[0].strip()
-    return ""

@@ -19,7 +19,7 @@ from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError, RefusedError
 from heat_config_zaqar.log import log_to_stderr
 from heat_config_zaqar.signal_body import STDOUT, Body, unusable
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def notify(config: Path, signal: str) -> None:
     :raises HeatConfigError, OSError: the deployment cannot be read, or the outbox not be written.
     """
     current = settings.load()
+    identity.require_ownership(current)
     document = durable.read_json(config)
     if document is None:
         raise InvalidMetadataError(f"there is no deployment in {config}")

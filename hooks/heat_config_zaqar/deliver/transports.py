@@ -4,20 +4,25 @@ Invariant: a message is never posted a second time while the first may still be 
 have been read by Heat.
 """
 
+import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable
 
 from heat_config_zaqar.deployment import Credentials, Transport
 from heat_config_zaqar.errors import (
     AmbiguousError,
+    CorruptFileError,
     HeatConfigError,
     PermanentError,
     RejectedError,
+    TemporaryError,
     UnacceptableError,
 )
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import CONFIG_ID, DEFAULT_LIMIT_BYTES, Body, fit
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Entry, Outbox
 from heat_config_zaqar.wire import heat
 from heat_config_zaqar.wire.presigned import send_presigned
@@ -26,6 +31,9 @@ from heat_config_zaqar.wire.session import Connection
 
 # Heat reads the queue each second; a message that nobody read in a day belongs to nobody.
 _MESSAGE_TTL_SECONDS = 24 * 3600
+# How long Heat's own API is tried for what the machine may have signalled before its disk was put
+# back. A cloud need not let its guests reach Heat, and a stack must not wait for ever.
+_DOUBTFUL_SECONDS = 600
 # Below this size no queue's limit matters, and asking for it would cost a request.
 _SURELY_FITS_BYTES = 16 * 1024
 _ENVELOPE_BYTES = 256
@@ -86,7 +94,8 @@ class Sender:
 
     def _send_to_queue(self, entry: Entry, user: Connection) -> None:
         queue = Queue(user, entry.queue)
-        if entry.sending and self._has_arrived(entry, queue, user):
+        doubtful = self._is_doubtful(entry)
+        if (entry.sending or doubtful) and self._has_arrived(entry, queue, user, doubtful):
             return
         body = _fitted({**entry.body, CONFIG_ID: entry.id}, queue)
         self._outbox.mark_sending(entry, True)
@@ -101,7 +110,14 @@ class Sender:
             _LOG.warning("deployment %s: %s; signalling through Heat", entry.id, error)
             _signal_through_heat(entry, user)
 
-    def _has_arrived(self, entry: Entry, queue: Queue, user: Connection) -> bool:
+    def _is_doubtful(self, entry: Entry) -> bool:
+        """Whether a machine whose disk was put back may have signalled this before."""
+        with contextlib.suppress(CorruptFileError):
+            listed = durable.read_json(self._settings.doubtful_file)
+            return isinstance(listed, list) and entry.id in listed
+        return False
+
+    def _has_arrived(self, entry: Entry, queue: Queue, user: Connection, doubtful: bool) -> bool:
         """Find out what became of a post without an answer; signal through Heat where it is gone.
 
         A message that is not in the queue never arrived, or Heat has read it. Heat's own API
@@ -112,12 +128,17 @@ class Sender:
                 return True
         try:
             _signal_through_heat(entry, user)
-        except RejectedError as error:
-            if entry.may_change:
+        except (RejectedError, TemporaryError) as error:
+            is_over = not entry.may_change and isinstance(error, RejectedError)
+            if not (is_over or (doubtful and not entry.sending and self._doubt_is_old())):
                 raise
-            _LOG.warning("deployment %s: %s; posting again", entry.id, error)
+            _LOG.warning("deployment %s: %s; posting to its queue", entry.id, error)
             return False
         return True
+
+    def _doubt_is_old(self) -> bool:
+        since = time.time() - self._settings.doubtful_file.stat().st_mtime
+        return not 0 <= since < _DOUBTFUL_SECONDS
 
     def _send_presigned(self, entry: Entry) -> None:
         method = "PUT" if entry.transport is Transport.TEMP_URL else "POST"

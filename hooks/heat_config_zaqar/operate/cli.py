@@ -10,7 +10,7 @@ import os
 import sys
 
 from heat_config_zaqar.errors import HeatConfigError
-from heat_config_zaqar.operate import deliver, logs, rerun, resend, show, status
+from heat_config_zaqar.operate import adopt, clean, deliver, logs, rerun, resend, show, status
 from heat_config_zaqar.operate.doctor import examination as doctor
 from heat_config_zaqar.operate.help_texts import HELP
 from heat_config_zaqar.operate.report import UnknownDeploymentError
@@ -30,6 +30,8 @@ _COMMANDS = {
     "rerun": rerun.run,
     "deliver": deliver.run,
     "doctor": doctor.run,
+    "adopt": adopt.run,
+    "clean": clean.run,
     "version": _version,
 }
 _OF_ONE = ("show", "logs", "resend", "rerun")
@@ -97,6 +99,8 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     if name == "status":
         earlier = "earlier deployments too, which Heat's metadata has not"
         command.add_argument("--all", action="store_true", help=earlier)
+    if name == "clean":
+        command.add_argument("--yes", action="store_true", help="do not ask")
     if name == "logs":
         follow = "go on with the journal until Ctrl-C"
         command.add_argument("-f", "--follow", action="store_true", help=follow)

@@ -11,6 +11,7 @@ from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.log import log_to_stderr
 from heat_config_zaqar.operate.report import require_access
 from heat_config_zaqar.operate.terminal import Exit
+from heat_config_zaqar.state import identity
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox
 
@@ -20,6 +21,7 @@ def run(_: argparse.Namespace) -> int:
     log_to_stderr()
     current = settings.load()
     require_access(current)
+    identity.require_ownership(current)
     if not current.collected_file.exists():
         print("not delivering yet: no metadata was collected since the machine started")
         return Exit.DONE

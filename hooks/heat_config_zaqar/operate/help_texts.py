@@ -9,7 +9,7 @@ list the deployments, their states and signals
 
 The first line says how this guest hears of new metadata: push (a WebSocket),
 polling, away (a service cannot be reached), refused (Keystone does not accept the
-login) or unknown.
+login), foreign (the disk is a copy of another machine's) or unknown.
 
 STATE   waiting, running, interrupted (a crash or reboot ended the hook; it is
         run again), complete, failed (with its status code), no hook (its group
@@ -60,6 +60,23 @@ else. Without root's rights only some checks can be made.
 examples:
   heat-config-zaqar doctor
   heat-config-zaqar doctor --json | jq -r '.[] | select(.result == "problem").detail'""",
+    "adopt": """\
+take the place of the machine whose disk this is
+
+A machine whose disk was copied does nothing in the first one's name. Where that one
+is gone, as after a migration that gave this machine another UUID, this one goes on.
+
+examples:
+  heat-config-zaqar adopt""",
+    "clean": """\
+forget this guest, to make an image of its disk
+
+Removes its deployments, their results, logins and os-collect-config's copies; keeps
+what the build of the image made. Refuses while a hook runs. What else tells machines
+apart is not its business: `cloud-init clean --machine-id`, the host keys of sshd.
+
+examples:
+  heat-config-zaqar clean --yes && poweroff""",
     "version": """\
 print the version of the guest package
 

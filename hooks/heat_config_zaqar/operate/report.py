@@ -20,7 +20,7 @@ from heat_config_zaqar.operate.row import Row, group_without_hook, number, row_o
 from heat_config_zaqar.run.apply import GROUPS_WITHOUT_HOOK, config_file, read_deployments
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import Body
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.metadata_store import MetadataStore, Stored
 from heat_config_zaqar.state.outbox import Outbox
 from heat_config_zaqar.succession import Succession
@@ -126,9 +126,8 @@ class Report:
 
     @property
     def server_id(self) -> str:
-        """The server's id, by which Heat can be asked; empty where no deployment names it."""
-        named = (item.text_input("deploy_server_id") for item in self.deployments.values())
-        return next(filter(None, named), "")
+        """The server's id, by which Heat can be asked; empty where nothing names it."""
+        return identity.server_id(self.deployments.values())
 
     @property
     def is_in_doubt(self) -> bool:

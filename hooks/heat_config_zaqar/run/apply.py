@@ -27,7 +27,7 @@ from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.run.processes import boot_id, end
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import Body
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.state.runs import Identity, Run
 from heat_config_zaqar.succession import Succession
@@ -49,7 +49,9 @@ def main() -> int:
     """Run what `/var/run/heat-config/heat-config` lists; `HEAT_SHELL_CONFIG` names another file."""
     log_to_stderr()
     try:
-        apply(read_deployments(config_file()), settings.load())
+        current = settings.load()
+        identity.require_ownership(current)
+        apply(read_deployments(config_file()), current)
     except RebootDueError as due:
         _LOG.warning("%s", due)
         return 1

@@ -133,8 +133,9 @@ def read_entry(path: Path) -> Entry | None:
             **{**document, "transport": Transport(document["transport"])},
             credentials=Credentials(**login) if login else None,
         )
-        for made in filter(None, (entry, entry.credentials)):
-            _check_types(made)
+        _check_types(entry)
+        if entry.credentials:
+            _check_types(entry.credentials)
         return entry
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise CorruptFileError(f"{path} is no result: {error}") from error

@@ -42,10 +42,7 @@ class Outbox:
         self.runs = Runs(root / "running")
 
     def finish(self, entry: Entry) -> None:
-        """Record the result and put its signal into the outbox, in one durable step.
-
-        The record of the run stays: a hook that signals for itself still goes on.
-        """
+        """Record the result and its signal, in one durable step; a hook may still go on."""
         durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
 
     def is_finished(self, config_id: str) -> bool:

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -99,6 +100,7 @@ def test_what_is_nested_too_deep_to_be_stored_costs_nothing_else(
         deep = [deep]
     body = {**message(deployment("a"), deployment("b", config=deep)), "else": deep}
     snapshot, _ = next_snapshot(None, [body], nothing_finished)
-    assert ids(snapshot) == ["a"]
+    assert ids(snapshot) == ["a", "b"], "b ends in a signal that says why it cannot be run"
     assert snapshot is not None
     assert "else" not in snapshot
+    json.dumps(snapshot)

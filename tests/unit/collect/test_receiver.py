@@ -12,10 +12,13 @@ import pytest
 
 from heat_config_zaqar.collect import receiver
 from heat_config_zaqar.collect.receiver import Receiver
+from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.errors import PermanentError, TemporaryError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.snapshot import deployments_of
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.metadata_store import MetadataStore
+from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.wire import heat
 from heat_config_zaqar.wire.session import Connection
 from tests.unit.conftest import make_deployment, make_message
@@ -55,8 +58,12 @@ class Answers:
         return self.heat
 
 
-def received(tmp_path: Path, answers: Answers, times: int = 1) -> list[str]:
+def received(
+    tmp_path: Path, answers: Answers, times: int = 1, has_booted: bool = True
+) -> list[str]:
     settings = Settings(state_dir=tmp_path, runtime_dir=tmp_path / "run")
+    if not has_booted:
+        durable.write_json(settings.collected_file, time.time())
     guest = Receiver(settings, tmp_path / "zaqar.json")
     with pytest.MonkeyPatch.context() as monkeypatch:
         answers.play(monkeypatch)
@@ -73,7 +80,7 @@ def in_doubt() -> list[Any]:
 
 def test_heats_answer_decides_a_batch_in_doubt(tmp_path: Path) -> None:
     answers = Answers(in_doubt(), [make_deployment("b"), "text", make_deployment("c")])
-    assert received(tmp_path, answers) == ["b", "c"]
+    assert received(tmp_path, answers, has_booted=False) == ["b", "c"]
 
 
 def test_without_heat_all_unfinished_deployments_stay_and_heat_is_asked_again(
@@ -115,7 +122,7 @@ def test_a_heat_that_goes_on_refusing_is_asked_less_and_less_often(
 
 def test_heat_is_not_asked_where_there_is_no_doubt(tmp_path: Path) -> None:
     answers = Answers([make_message(make_deployment("a"))], [])
-    assert received(tmp_path, answers) == ["a"]
+    assert received(tmp_path, answers, has_booted=False) == ["a"]
     assert answers.asked == 0
 
 
@@ -127,19 +134,59 @@ def test_messages_are_deleted_only_after_they_are_stored(tmp_path: Path) -> None
             assert ids == ["0"]
             assert [item.id for item in deployments_of(store.read().snapshot or {})] == ["a"]
 
-    received(tmp_path, Looking([make_message(make_deployment("a"))], []))
+    received(tmp_path, Looking([make_message(make_deployment("a"))], []), has_booted=False)
 
 
-@pytest.mark.parametrize(("hours", "asked"), [(0, 0), (2, 1)])
-def test_a_guest_that_was_off_for_longer_than_a_message_lives_asks_heat_once(
-    tmp_path: Path, hours: int, asked: int
-) -> None:
+@pytest.mark.parametrize("hours", [0, 2])
+def test_a_guest_that_has_booted_asks_heat_once(tmp_path: Path, hours: int) -> None:
     known = make_message(make_deployment("a"))
     store = MetadataStore(Settings(state_dir=tmp_path).metadata_file)
     store.save(known, time.time() - hours * 3600)
     answers = Answers([], [make_deployment("b")])
-    assert received(tmp_path, answers, times=2) == (["b"] if asked else ["a"])
-    assert answers.asked == asked
+    assert received(tmp_path, answers, times=2) == ["b"]
+    assert answers.asked == 1
+
+
+def test_a_guest_that_has_booted_and_whom_heat_does_not_answer_goes_on_as_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MetadataStore(Settings(state_dir=tmp_path).metadata_file)
+    store.save(make_message(make_deployment("a")), time.time())
+    answers = Answers([], TemporaryError("away"))
+    assert received(tmp_path, answers, times=2) == ["a"]
+    assert answers.asked == 1
+    assert caplog.text == ""
+
+
+def doubtful(tmp_path: Path) -> list[str]:
+    found: list[str] = durable.read_json(Settings(runtime_dir=tmp_path / "run").doubtful_file)
+    return found
+
+
+def test_what_a_used_guest_finds_after_a_boot_may_have_been_finished_before(tmp_path: Path) -> None:
+    a, b, c = (make_deployment(name) for name in "abc")
+    MetadataStore(Settings(state_dir=tmp_path).metadata_file).save(make_message(a), time.time())
+    received(tmp_path, Answers([make_message(a, b)], [a, b, c]))
+    assert doubtful(tmp_path) == ["a", "b", "c"]
+    # What comes later is new.
+    received(tmp_path, Answers([make_message(make_deployment("d"))], []))
+    assert doubtful(tmp_path) == ["a", "b", "c"]
+
+
+def test_what_waits_for_a_new_guest_is_new_and_what_only_heat_knows_may_be_not(
+    tmp_path: Path,
+) -> None:
+    a, b = make_deployment("a"), make_deployment("b")
+    received(tmp_path, Answers([make_message(a)], [a, b]))
+    assert doubtful(tmp_path) == ["b"]
+
+
+def test_a_result_that_waited_over_a_boot_may_have_been_signalled_before(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.finish(entry_for(parse_deployment(make_deployment("a")), {}, 1, 0))
+    MetadataStore(Settings(state_dir=tmp_path).metadata_file).save(make_message(), time.time())
+    received(tmp_path, Answers([], []))
+    assert doubtful(tmp_path) == ["a"]
 
 
 def test_a_clock_that_went_back_says_nothing_of_how_long_a_guest_was_off(tmp_path: Path) -> None:
@@ -200,7 +247,7 @@ def test_a_guest_that_comes_too_late_for_its_first_message_asks_heat_as_nova_cal
 ) -> None:
     product = tmp_path / "product_uuid"
     product.write_text(f"{SERVER.upper()}\n")
-    monkeypatch.setattr(receiver, "_MACHINE_ID_FILES", (tmp_path / "missing", product))
+    monkeypatch.setattr(identity, "_MACHINE_FILES", (tmp_path / "missing", product))
     answers = Answers([], [make_deployment("a")])
     assert received(tmp_path, answers, times=2) == ["a"]
     assert answers.servers == [SERVER]
@@ -211,7 +258,7 @@ def test_a_guest_that_nothing_names_says_what_is_missing(
 ) -> None:
     nonsense = tmp_path / "instance-id"
     nonsense.write_text("iid-datasource-none\n")
-    monkeypatch.setattr(receiver, "_MACHINE_ID_FILES", (nonsense,))
+    monkeypatch.setattr(identity, "_MACHINE_FILES", (nonsense,))
     answers = Answers([], [])
     answers.play(monkeypatch)
     guest = Receiver(Settings(state_dir=tmp_path, runtime_dir=tmp_path / "run"), tmp_path / "none")

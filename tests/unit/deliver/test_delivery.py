@@ -1,4 +1,5 @@
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from heat_config_zaqar.errors import (
 )
 from heat_config_zaqar.run.apply import apply, read_deployments
 from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
 from heat_config_zaqar.wire import heat
@@ -175,6 +177,41 @@ def test_a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_a
     assert states(outbox) == {"a": "delivered"}
     assert (played.signalled, played.codes) == (["a"], [0])
     assert played.bodies == []
+
+
+def doubt(current: Settings, config_id: str) -> None:
+    """Note that the disk may have been put back to before this was finished."""
+    durable.write_json(current.doubtful_file, [config_id])
+
+
+def test_what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_heat(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    outbox = finish(current, "a")
+    doubt(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert (played.signalled, played.bodies) == (["a"], [])
+
+
+@pytest.mark.parametrize("error", [TemporaryError("away"), RejectedError("not in the catalog")])
+def test_a_cloud_whose_heat_no_guest_reaches_gets_a_doubtful_signal_by_the_queue_in_the_end(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    played = PlayedQueue(monkeypatch)
+
+    def away(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(heat, "signal_resource", away)
+    outbox = finish(current, "a")
+    doubt(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    assert played.bodies == []
+    then = time.time() - 601
+    os.utime(current.doubtful_file, (then, then))
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert len(played.bodies) == 1
 
 
 def test_an_entry_is_marked_on_disk_before_the_post(

@@ -17,11 +17,11 @@ from heat_config_zaqar.wire.queue import Queue
 from heat_config_zaqar.wire.session import Connection
 
 # Where Heat's user-data leaves the first metadata, before any message.
-FIRST_METADATA = Path("/var/lib/heat-cfntools/cfn-init-data")
+FIRST_METADATA = Settings.first_metadata
 # What os-apply-config renders of the metadata, and os-collect-config reads.
-CONFIG_FILE = Path("/etc/os-collect-config.conf")
+CONFIG_FILE = Settings.conf_file
 # os-collect-config's default.
-CACHE_DIRECTORY = Path("/var/lib/os-collect-config")
+CACHE_DIRECTORY = Settings.cache_dir
 
 
 class Problem(Exception):  # noqa: N818 # a finding, not a failure of the doctor

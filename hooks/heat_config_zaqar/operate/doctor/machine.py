@@ -14,7 +14,8 @@ from heat_config_zaqar.operate.report import require_access
 from heat_config_zaqar.operate.row import State
 from heat_config_zaqar.settings import load
 from heat_config_zaqar.snapshot import SECTION
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
+from heat_config_zaqar.state.identity import Standing
 
 _SERVICES = ("os-collect-config.service", "heat-config-zaqar-deliver.timer")
 _PROPERTIES = "ActiveState,NRestarts,ActiveEnterTimestampMonotonic"
@@ -79,6 +80,18 @@ def _state(guest: Guest) -> str:
     return f"{len(guest.report.records)} records can be read"
 
 
+def _identity(guest: Guest) -> str:
+    require_access(guest.settings)
+    standing = identity.standing(guest.settings)
+    if standing is Standing.STRANGER:
+        advice = "hand over this server's own metadata, or call `heat-config-zaqar adopt`"
+        raise Problem("the state is another machine's: this disk is a copy of its disk", advice)
+    if standing is Standing.HEIR:
+        advice = "systemctl restart os-collect-config, which sets that state aside"
+        raise Problem("the state is another server's than the first metadata", advice)
+    return "the state is this machine's"
+
+
 def _cache(guest: Guest) -> str:
     """What os-collect-config compares with: it dies of what it cannot read."""
     require_access(guest.settings)
@@ -139,5 +152,5 @@ def _insecure(guest: Guest) -> str:
     return "certificates are verified"
 
 
-CHECKS = (_settings, _disk, _state, _cache, _conf, _service)
+CHECKS = (_settings, _identity, _disk, _state, _cache, _conf, _service)
 LAST_CHECKS = (_insecure,)

@@ -1,0 +1,189 @@
+"""Copies of a used guest's disk, and disks that were put back, on the booted image."""
+
+import json
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed import config_drive
+from testbed.cloud import Cloud
+from testbed.guest import Container, copy_changes, wait_for
+from testbed.heat import Heat, Script, deployments_template
+from tests.functional.test_first_boot import first_metadata
+from tests.integration.test_cloud import Guest
+
+STATE = "var/lib/heat-config-zaqar"
+RUNS = "var/tmp/runs"
+
+
+def saying(text: str) -> dict[str, Any]:
+    """Return a template whose one script notes that it ran, and says the text."""
+    return deployments_template({"say": Script(f"#!/bin/sh\necho {text} >>/{RUNS}\necho {text}\n")})
+
+
+def runs(guest: Container) -> list[str]:
+    path = guest.root / RUNS
+    return path.read_text().splitlines() if path.exists() else []
+
+
+class Servers:
+    """Boots guests as Nova boots servers: each with a config drive and an id of its own."""
+
+    def __init__(self, cloud: Cloud, heat: Heat, root: Path, directory: Path) -> None:
+        self._cloud = cloud
+        self._heat = heat
+        self._root = root
+        self._directory = directory
+        self._ends = ExitStack()
+
+    def stack(self, name: str, text: str) -> dict[str, Any]:
+        """Create a stack; return the first metadata of its server."""
+        self._heat.create_stack(name, saying(text))
+        self._ends.callback(self._heat.delete_stack, name)
+        return first_metadata(self._heat, name)
+
+    def boot(
+        self, metadata: dict[str, Any] | None, disk_of: Container | Path | None = None
+    ) -> Container:
+        """Boot a new server, from the image or from the disk of another one as it is now."""
+        guest = Container(self._root, self._directory / uuid.uuid4().hex)
+        self._ends.callback(guest.close)
+        guest.prepare(None, disk_of.changes if isinstance(disk_of, Container) else disk_of)
+        shutil.rmtree(guest.root / config_drive.SEED, ignore_errors=True)
+        user_data = (
+            config_drive.user_data(self._cloud.layout.program("python"), metadata)
+            if metadata
+            else ""
+        )
+        config_drive.write(guest.root / config_drive.SEED, user_data, str(uuid.uuid4()))
+        guest.boot()
+        return guest
+
+    def close(self) -> None:
+        """End all guests, then delete the stacks."""
+        self._ends.close()
+
+
+@pytest.fixture
+def servers(cloud: Cloud, heat: Heat, root: Path, tmp_path: Path) -> Iterator[Servers]:
+    made = Servers(cloud, heat, root, tmp_path)
+    yield made
+    made.close()
+
+
+def waiting_in(queue: str, stack: str, heat: Heat) -> list[dict[str, Any]]:
+    """Return the messages of a queue of the stack's project."""
+    reader = Guest(heat.server_metadata(stack))
+    reader.queue = queue
+    return reader.messages()
+
+
+def signal_queue(guest: Container) -> str:
+    """Return the signal queue of the guest's one deployment."""
+    (record,) = (guest.root / STATE / "delivered").glob("*.json")
+    return str(json.loads(record.read_text())["queue"])
+
+
+def says(guest: Container, command: str, text: str) -> Callable[[], bool]:
+    return lambda: text in guest.run("heat-config-zaqar", command).stdout
+
+
+def test_a_copy_with_another_stacks_metadata_becomes_that_stacks_server(
+    servers: Servers, heat: Heat
+) -> None:
+    first = servers.boot(servers.stack("original", "one"))
+    heat.wait_for("original", ["CREATE_COMPLETE"], 180)
+    copy = servers.boot(servers.stack("copied", "two"), first)
+    heat.wait_for("copied", ["CREATE_COMPLETE"], 180)
+    assert runs(copy) == ["one", "two"], "the first line came with the disk"
+    # The original goes on: its update is its own.
+    stack = heat.update_stack("original", saying("three"), wait=True, timeout=180)
+    assert stack.outputs["say_deploy_stdout"] == "three\n"
+    assert runs(first) == ["one", "three"]
+    assert runs(copy) == ["one", "two"]
+    (aside,) = (copy.root / "var/lib").glob("heat-config-zaqar.of-original-*")
+    assert aside.stat().st_mode & 0o777 == 0o700
+    assert "original" not in copy.run("cat", "/etc/os-collect-config.conf").stdout
+
+
+@pytest.mark.parametrize("has_metadata", [True, False], ids=["the same", "none"])
+def test_a_copy_without_metadata_of_its_own_does_nothing_until_it_is_adopted(
+    servers: Servers, heat: Heat, has_metadata: bool
+) -> None:
+    metadata = servers.stack("owner", "one")
+    first = servers.boot(metadata)
+    heat.wait_for("owner", ["CREATE_COMPLETE"], 180)
+    copy = servers.boot(metadata if has_metadata else None, first)
+    wait_for(says(copy, "status", "another machine"), 60, "the copy says nothing", copy.console)
+    assert says(copy, "doctor", "another machine")()
+    stack = heat.update_stack("owner", saying("two"), wait=True, timeout=180)
+    assert stack.outputs["say_deploy_stdout"] == "two\n"
+    assert (runs(first), runs(copy)) == (["one", "two"], ["one"])
+    first.power_off()
+    copy.run("heat-config-zaqar", "adopt", check=True)
+    heat.update_stack("owner", saying("three"), wait=True, timeout=180)
+    assert runs(copy)[-1] == "three"
+
+
+def test_a_disk_that_is_put_back_runs_what_it_lost_and_leaves_no_old_signal(
+    servers: Servers, heat: Heat, tmp_path: Path
+) -> None:
+    guest = servers.boot(servers.stack("restored", "one"))
+    heat.wait_for("restored", ["CREATE_COMPLETE"], 180)
+    guest.power_off()
+    kept = tmp_path / "kept"
+    copy_changes(guest.changes, kept)
+    guest.boot()
+    heat.update_stack("restored", saying("two"), wait=True, timeout=180)
+    queue = signal_queue(guest)
+    guest.kill()
+    guest.put_back(kept)
+    guest.boot()
+    wait_for(lambda: runs(guest) == ["one", "two"], 60, "two does not run again", guest.console)
+    wait_for(
+        lambda: len(list((guest.root / STATE / "delivered").iterdir())) == 2,
+        60,
+        "the result is not delivered",
+        guest.console,
+    )
+    assert waiting_in(queue, "restored", heat) == []
+    stack = heat.update_stack("restored", saying("three"), wait=True, timeout=180)
+    assert stack.outputs["say_deploy_stdout"] == "three\n"
+    assert runs(guest) == ["one", "two", "three"]
+
+
+def test_a_golden_image_is_cleaned_and_its_copies_are_servers_of_their_own(
+    servers: Servers, heat: Heat
+) -> None:
+    first = servers.boot(servers.stack("golden", "one"))
+    heat.wait_for("golden", ["CREATE_COMPLETE"], 180)
+    first.run("heat-config-zaqar", "clean", "--yes", check=True)
+    first.power_off()
+    password = first_metadata(heat, "golden")["os-collect-config"]["zaqar"]["password"]
+    search = ["grep", "-rlF", "--", password, str(first.root / "etc"), str(first.root / "var")]
+    assert subprocess.run(search, capture_output=True, text=True, check=False).stdout == ""
+    copy = servers.boot(servers.stack("minted", "two"), first)
+    heat.wait_for("minted", ["CREATE_COMPLETE"], 180)
+    assert runs(copy) == ["one", "two"]
+    assert not list((copy.root / "var/lib").glob("heat-config-zaqar.of-*"))
+
+
+def test_the_image_carries_no_identity(root: Path) -> None:
+    assert (root / "etc/machine-id").read_text().strip() in ("", "uninitialized")
+    dbus = root / "var/lib/dbus/machine-id"
+    assert dbus.is_symlink() or not dbus.exists() or dbus.read_text() == ""
+    assert list(root.glob("etc/ssh/ssh_host_*")) == []
+    assert not (root / "var/lib/systemd/random-seed").exists()
+    assert list(root.glob("var/lib/cloud/instance*")) == []
+    assert list(root.glob("var/lib/dhcp/*.leases")) == []
+    logs = [path for path in (root / "var/log").rglob("*") if path.is_file()]
+    assert [path for path in logs if path.stat().st_size] == []
+    assert list((root / STATE).iterdir()) == []
+    assert list((root / "var/lib/os-collect-config").glob("*.json*")) == []
+    assert not (root / "var/lib/heat-cfntools/cfn-init-data").exists()
