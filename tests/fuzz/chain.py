@@ -29,14 +29,16 @@ from os_apply_config import apply_config, config_exception  # type: ignore[impor
 from os_collect_config import collect as os_collect_config
 from oslo_config import cfg
 
-from heat_config_zaqar import signal_body
 from heat_config_zaqar.collect import launcher
 from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import Transport, parse_deployment
 from heat_config_zaqar.run import apply, hook_runner
+from heat_config_zaqar.run.outcome import Outcome, body_of
+from heat_config_zaqar.run.processes import identify
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 from heat_config_zaqar.signal_body import STATUS_CODE
 from heat_config_zaqar.state.outbox import Outbox, entry_for
+from heat_config_zaqar.state.runs import Identity
 from tests.fuzz.cloud import SECTION, StandInCloud
 from tests.fuzz.hostile import NEIGHBOURS_GROUP, Case, good_deployment
 
@@ -146,7 +148,7 @@ class Guest:
         """
         outbox = Outbox(self.current.state_dir)
         deployment = parse_deployment(good_deployment("one", transport))
-        body = self._step("hook", lambda: signal_body.from_hook("script", stdout, "", code))
+        body = self._step("hook", lambda: body_of("script", Outcome(end=stdout, returncode=code)))
         outbox.finish(entry_for(deployment, body, 1, 0))
         self.cloud.signals = []
         try:
@@ -257,22 +259,22 @@ class Guest:
         hook: Path,
         document: dict[str, Any],
         _timeout: float,
-        on_start: Callable[[int], None],
+        on_start: Callable[[Identity], None],
         *_: Any,
         **__: Any,
-    ) -> hook_runner.Outcome:
+    ) -> Outcome:
         """A hook that is a process for all that look, and does at once what the case says."""
         json.dumps(document)
         if self._hook_process is None or self._hook_process.poll() is not None:
             self._hook_process = subprocess.Popen(
                 ["cat"], stdin=subprocess.PIPE, start_new_session=True
             )
-        on_start(self._hook_process.pid)
+        on_start(identify(self._hook_process.pid))
         if hook.name == NEIGHBOURS_GROUP:
             stdout, code = b"{}", 0
         else:
             stdout, code = next(self._played)
-        return hook_runner.Outcome(stdout=stdout, stderr="said", returncode=code, problem="")
+        return Outcome(start=stdout[:4096], end=stdout, log="said", returncode=code)
 
     def _end_hook_process(self) -> None:
         if self._hook_process is not None:

@@ -219,14 +219,14 @@ class _Short:
         if not login.auth_url.startswith(f"{ADDRESS}/"):
             self.send("POST", f"{login.auth_url}/auth/tokens", data="")
         is_user = _is_user(login.user_id, login.project_id, login.password)
-        check(mock.Mock(status_code=201 if is_user else 401), "logging in")
+        check(mock.Mock(status_code=201 if is_user else 401, headers={}), "logging in")
         content = self._ask(method, f"/heat/v1/project{path}", more.get("json"))
         return mock.Mock(json=lambda: content)
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         raw = json.dumps(body).encode()
         status, content = self._cloud.answer(method, urlsplit(path).path, _TOKEN, raw)
-        check(mock.Mock(status_code=status), f"{method} {path}")
+        check(mock.Mock(status_code=status, headers={}, content=b""), f"{method} {path}")
         return json.loads(content) if isinstance(content, bytes) and content else content
 
 

@@ -14,10 +14,11 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heat_config_zaqar import signal_body
 from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import parse_credentials, parse_deployment
+from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.signal_body import CONFIG_ID, STATUS_CODE
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.wire.queue import Queue
 from heat_config_zaqar.wire.session import Connection
@@ -75,7 +76,7 @@ class Guest:
         }
         listed = [{"name": key, "value": inputs[key]} for key in inputs]
         deployment = parse_deployment({"id": queue, "group": "script", "inputs": listed})
-        body = signal_body.from_hook("script", printed, "", 0)
+        body = body_of("script", Outcome(end=printed, returncode=0))
         self._outbox.finish(entry_for(deployment, body, 1, 0))
         Delivery(self._outbox, self._settings).deliver(queue)
         (found,) = [item for item in self._outbox.records() if item[1]["id"] == queue]
@@ -119,12 +120,12 @@ def check(guest: Guest, body: Any, log: pytest.LogCaptureFixture) -> None:
         assert is_known(log.text), (state, log.text)
         return
     (message,) = arrived
-    sent = {**record["body"], signal_body.CONFIG_ID: record["id"]}
+    sent = {**record["body"], CONFIG_ID: record["id"]}
     if len(text_of(sent)) <= 16 * 1024:
         assert text_of(message) == text_of(sent)
     else:
         assert " cut]" in text_of(message) or "did not fit" in text_of(message)
-    code = signal_body.STATUS_CODE
+    code = STATUS_CODE
     assert text_of(message[code]) == text_of(record["body"][code])
 
 

@@ -53,10 +53,9 @@ def test_uwsgi_is_built_for_the_python_that_runs_it_whatever_another_one_has_lef
     (tmp_path / "links" / "uwsgi-1.tar.gz").write_bytes(source())
     (tmp_path / "links" / NAME).write_bytes(wheel("elsewhere"))
     (tmp_path / "requirements.txt").write_text("uWSGI==1\n")
-    monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "requirements.txt")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    environment.ensure(tmp_path / "venv", tmp_path / "log", print)
+    environment.ensure(tmp_path / "venv", tmp_path / "log", print, tmp_path / "requirements.txt")
     show = [str(tmp_path / "venv/bin/python"), "-c", "import uwsgi_made; print(uwsgi_made.WHERE)"]
     assert subprocess.run(show, capture_output=True, text=True, check=True).stdout == "here\n"

@@ -155,10 +155,10 @@ def test_a_record_whose_values_make_no_sense_stops_nothing(
     Succession(outbox.results())
     outbox.prune()
     assert "good" in [item.id for item in outbox.pending()]
-    for item in outbox.pending():
-        assert isinstance(item.body, dict)
-        assert isinstance(item.url.partition("/"), tuple)
-        assert item.started + item.finished + item.refused_seconds >= 0
+    for pending in outbox.pending():
+        assert isinstance(pending.body, dict)
+        assert isinstance(pending.url.partition("/"), tuple)
+        assert pending.started + pending.finished + pending.refused_seconds >= 0
 
 
 def test_a_record_of_an_earlier_version_is_still_an_entry(tmp_path: Path) -> None:
