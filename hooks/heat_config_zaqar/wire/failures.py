@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import requests
 import urllib3.exceptions
 from keystoneauth1 import exceptions as keystone_errors
+from zaqarclient import errors as zaqar_errors
 
 from heat_config_zaqar.errors import (
     AmbiguousError,
@@ -28,6 +29,7 @@ _LIBRARIES = (
     keystone_errors.ClientException,
     requests.RequestException,
     urllib3.exceptions.HTTPError,
+    zaqar_errors.ZaqarError,
 )
 _AWAY = (keystone_errors.ConnectionError, requests.ConnectionError, requests.Timeout)
 

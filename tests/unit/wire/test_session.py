@@ -207,7 +207,9 @@ def test_answers_that_make_no_sense_are_an_error_of_the_package_and_the_next_try
             ask()
         except HeatConfigError as error:
             assert not getattr(error, "is_away", False)
-    monkeypatch.setattr(_Cloud, "answer", {"messages": [{"id": "1", "body": 7}]})
+    href = "/v2/queues/q/messages/1"
+    message = {"id": "1", "body": 7, "ttl": 60, "age": 1, "href": href}
+    monkeypatch.setattr(_Cloud, "answer", {"messages": [message]})
     assert Queue(user, "q").messages() == [("1", 7)]
 
 
