@@ -38,7 +38,7 @@ def test_each_transport_completes_its_deployment_and_shows_its_outputs(
 
 
 def test_a_resource_may_be_called_what_no_path_of_a_url_may_hold(start: Start, heat: Heat) -> None:
-    names = ("a#1", "what?", "50%", "ü b")
+    names = ("a#1", "what?", "50%", "a b")
     scripts = {name: script("echo out", signal_transport="HEAT_SIGNAL") for name in names}
     guest = start("odd-names", scripts)
     guest.collect()

@@ -7,7 +7,7 @@ from typing import Any
 
 from zaqarclient.queues.v2.queues import Queue
 
-URL_SECONDS = 15
+URL_SECONDS = 30
 
 _signed_url = Queue.signed_url
 
