@@ -155,17 +155,10 @@ def test_a_record_whose_values_make_no_sense_stops_nothing(
     Succession(outbox.results())
     outbox.prune()
     assert "good" in [item.id for item in outbox.pending()]
-<<<<<<< ours
-    for pending in outbox.pending():
-        assert isinstance(pending.body, dict)
-        assert isinstance(pending.url.partition("/"), tuple)
-        assert pending.started + pending.finished + pending.refused_seconds >= 0
-=======
     for kept in outbox.pending():
         assert isinstance(kept.body, dict)
         assert isinstance(kept.url.partition("/"), tuple)
         assert kept.started + kept.finished + kept.refused_seconds >= 0
->>>>>>> theirs
 
 
 def test_a_record_of_an_earlier_version_is_still_an_entry(tmp_path: Path) -> None:
