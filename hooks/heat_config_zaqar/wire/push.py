@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import websocket
 
@@ -28,7 +29,7 @@ from heat_config_zaqar.errors import (
     UnauthorizedError,
 )
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.wire.session import Connection, tls_verification
+from heat_config_zaqar.wire.session import Connection, proxy_for, tls_verification
 
 # The longest pause before a look, and the longest wait for its answer.
 _LOOK_SECONDS = 55
@@ -118,6 +119,7 @@ class Listener:
             timeout=_REPLY_SECONDS,
             sslopt=_tls_options(tls_verification(self._settings, self._connection.credentials)),
             suppress_origin=True,
+            **_proxy_options(address, self._settings),
         )
         began = time.monotonic()
         try:
@@ -242,6 +244,16 @@ def _answers(frame: dict[str, Any], action: str) -> bool:
 
 def _map(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _proxy_options(address: str, settings: Settings) -> dict[str, Any]:
+    proxy = urlsplit(proxy_for(address.replace("ws", "http", 1), settings))
+    if not proxy.hostname:
+        # Else it would take the environment's.
+        return {"http_no_proxy": ["*"]}
+    login = (proxy.username, proxy.password or "") if proxy.username else None
+    host = {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port or 80}
+    return {**host, "http_proxy_auth": login, "proxy_type": "http"}
 
 
 def _tls_options(verification: bool | str) -> dict[str, Any]:

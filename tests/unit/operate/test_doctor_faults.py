@@ -278,6 +278,10 @@ def ipv6_only(patient: Patient) -> None:
 
 
 def proxy_that_refuses(patient: Patient) -> None:
+    patient.set('proxy = "http://somebody:TopSecret@127.0.0.1:9"')
+
+
+def proxy_of_the_environment_alone(patient: Patient) -> None:
     patient.patch.setenv("http_proxy", "http://somebody:TopSecret@127.0.0.1:9")
 
 
@@ -325,7 +329,12 @@ FAULTS: dict[str, tuple[Callable[[Patient], None], str, str]] = {
     "no metadata": (no_metadata, "metadata", "no metadata was ever received"),
     "a first metadata that lacks a key": (first_metadata_without_queue, "metadata", "queue_id"),
     "a message that lacks a key": (metadata_without_password, "metadata", "password"),
-    "a proxy that refuses": (proxy_that_refuses, "proxy", "proxy"),
+    "a proxy that refuses": (proxy_that_refuses, "proxy", "proxy 127.0.0.1:9"),
+    "a proxy of the environment alone": (
+        proxy_of_the_environment_alone,
+        "proxy",
+        "not reached without proxy 127.0.0.1:9",
+    ),
     "an address that is none": (keystone_at("http://["), "metadata", "auth_url"),
     "an address with a word for a port": (keystone_at("http://a:b/v3"), "metadata", "auth_url"),
     "an address without a scheme": (keystone_at("keystone:5000/v3"), "metadata", "auth_url"),

@@ -5,6 +5,7 @@ The server's frames are played: no real one loses a subscription or falls silent
 
 import json
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,3 +234,28 @@ def test_an_address_that_is_none_is_trouble_like_any_other(
     assert times(zaqar.catalogs, 3)
     listener.stop()
     assert listener.problem
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_the_websocket_goes_through_the_proxy_of_the_settings_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def refuse() -> None:
+            client, _ = proxy.accept()
+            with client:
+                asked.append(client.recv(4096).partition(b"\r\n")[0])
+                client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        port = proxy.getsockname()[1]
+        settings = Settings(state_dir=tmp_path, proxy=f"http://127.0.0.1:{port}")
+        zaqar = cast("Connection", Zaqar())
+        with pytest.raises(websocket.WebSocketException):
+            Listener(zaqar, "q", settings, lambda: None)._listen(f"{scheme}://zaqar.test:9000/")
+        thread.join(10)
+    assert asked == [b"CONNECT zaqar.test:9000 HTTP/1.1"]

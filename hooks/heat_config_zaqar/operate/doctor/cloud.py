@@ -18,6 +18,7 @@ from heat_config_zaqar.operate.doctor.reach import (
 from heat_config_zaqar.wire import heat
 from heat_config_zaqar.wire.failures import brief
 from heat_config_zaqar.wire.queue import Queue
+from heat_config_zaqar.wire.session import proxy_for
 
 # Tokens and certificates are judged by the clock; a minute is more than a healthy NTP leaves.
 _CLOCK_SECONDS = 60
@@ -27,13 +28,14 @@ _FULL_SHARE = 0.8
 
 def _proxy(guest: Guest) -> str:
     failed, url = failed_step(guest.refusal), guest.login[0].auth_url
+    if failed == "proxy" and guest.refusal is not None:
+        proxy = address_of(proxy_for(url, guest.settings))
+        advice = "is `proxy` of /etc/heat-config-zaqar.toml right, and does it run?"
+        raise Problem(f"proxy {proxy}: {brief(cause_of(guest.refusal))}", advice)
     wish = ""
     with contextlib.suppress(ValueError):
         wish = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
-    if failed == "proxy" and guest.refusal is not None:
-        advice = "is `proxy` of /etc/heat-config-zaqar.toml right, and does it run?"
-        raise Problem(f"proxy {address_of(wish)}: {brief(cause_of(guest.refusal))}", advice)
-    if wish and failed in ("name", "connection"):
+    if wish and not guest.settings.proxy and failed in ("name", "connection"):
         advice = "set `proxy` in /etc/heat-config-zaqar.toml: the environment's is not used"
         raise Problem(f"Keystone is not reached without proxy {address_of(wish)}", advice)
     return "none that fails"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
-import requests
 import urllib3.exceptions
 
 from heat_config_zaqar.errors import TemporaryError
 from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.wire.session import HttpSession
 
 # The order in which they come.
 STEPS = ("proxy", "name", "connection", "certificate")
@@ -57,7 +57,7 @@ def clock_ahead(url: str, settings: Settings) -> float | None:
 
     No certificate is verified, since a wrong clock is a reason to refuse one; nothing is sent.
     """
-    get = partial(requests.get, url, allow_redirects=False, stream=True)
+    get = partial(HttpSession(settings).get, url, allow_redirects=False, stream=True)
     with contextlib.suppress(OSError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
         with get(verify=False, timeout=settings.request_timeout) as answer:
