@@ -137,8 +137,8 @@ print(collect.CONF.zaqar.password, end="|")'
 }
 
 @test "who is told what is left out is not told the value" {
-    run in_root sh -c 'echo "{\"os-collect-config\": {\"a\": 1, \"password\": \"secret\\n\"}}" |
-        /usr/libexec/os-apply-config/templates/etc/os-collect-config.conf'
+    run in_root /usr/libexec/os-apply-config/templates/etc/os-collect-config.conf \
+        <<< '{"os-collect-config": {"a": 1, "password": "secret\n"}}'
     [ "$status" -eq 0 ]
     [[ "$output" == *"left out: the value of password"* ]]
     [[ "$output" != *secret* ]]

@@ -97,6 +97,8 @@ EXAMPLES: dict[str, Case] = {
     "an id of half a character": _beside_a_neighbour(id="\ud800"),
     "a group of 300 characters": _beside_a_neighbour(group="x" * 300),
     "a group that is a list": _beside_a_neighbour(group=["script"]),
+    "a config nested 88 levels deep": _beside_a_neighbour(config=_deep(88)),
+    "a config nested 89 levels deep": _beside_a_neighbour(config=_deep(89)),
     "a config nested 100 levels deep": _beside_a_neighbour(config=_deep(100)),
     "a creation time that is a number": _beside_a_neighbour(creation_time=2**70),
     "an option that is no number": _beside_a_neighbour(options={"x": float("nan")}),
@@ -109,6 +111,10 @@ EXAMPLES: dict[str, Case] = {
     "a section with an option of no name": _beside_a_neighbour(section={"": 1}),
     "a section with an option of two lines": _beside_a_neighbour(section={"x": "a\nb"}),
     "a section with half a character": _beside_a_neighbour(section={"x": "\ud800"}),
+    "a section nested 89 levels deep": _beside_a_neighbour(section={"x": _deep(88)}),
+    "a section nested 500 levels deep": _beside_a_neighbour(section={"x": _deep(499)}),
+    "metadata nested 89 levels deep": _beside_a_neighbour(snapshot={"x": _deep(89)}),
+    "metadata nested 90 levels deep": _beside_a_neighbour(snapshot={"x": _deep(90)}),
     "metadata nested 500 levels deep": _beside_a_neighbour(snapshot={"x": _deep(500)}),
     "metadata without deployments": Case({"hello": 1, "os-collect-config": SECTION}),
     "deployments that are no maps": Case(
@@ -136,6 +142,15 @@ KNOWN: dict[str, tuple[str, str]] = {
     "a structured deployment named zaqar": (
         "A4",
         "heat-config is not JSON: Expecting value|^neighbour: no signal at once: $",
+    ),
+    **dict.fromkeys(
+        (
+            "a config nested 88 levels deep",
+            "a config nested 89 levels deep",
+            "a section nested 500 levels deep",
+            "metadata nested 90 levels deep",
+        ),
+        ("new", "ignored zaqar of source zaqar: nested too deep"),
     ),
     "a structured deployment that brings a list of deployments": (
         "new",
