@@ -127,9 +127,20 @@ print(collect.CONF.zaqar.password, end="|")'
     in_root grep -q 'queue_id = mine' /etc/os-collect-config.conf
 }
 
-@test "a value that would add lines to the configuration is refused, and not shown" {
-    run apply '{"os-collect-config": {"zaqar": {"password": "secret\n[DEFAULT]\ncommand = id"}}}'
-    [ "$status" -eq 1 ]
+@test "what cannot be written to the configuration is left out, and stops nothing" {
+    apply '{"deployments": [], "os-collect-config": {"command": "a\nb", "collectors": ["zaqar"],
+        "": 1, "a b": 2, "bad]": {"a": 1}, "zaqar": {"queue_id": "written",
+        "password": "secret\n[DEFAULT]\ncommand = id", "region_name": "\ud800"}}}'
+    run in_root cat /etc/os-collect-config.conf
+    [ "$output" = "$(printf '%s\n' '[DEFAULT]' 'collectors = zaqar' 'command = os-refresh-config' \
+        '' '[zaqar]' 'queue_id = written')" ]
+}
+
+@test "who is told what is left out is not told the value" {
+    run in_root /usr/libexec/os-apply-config/templates/etc/os-collect-config.conf \
+        <<< '{"os-collect-config": {"a": 1, "password": "secret\n"}}'
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"left out: the value of password"* ]]
     [[ "$output" != *secret* ]]
 }
 

@@ -31,7 +31,8 @@ from oslo_config import cfg
 
 from heat_config_zaqar.collect import launcher
 from heat_config_zaqar.deliver.delivery import Delivery
-from heat_config_zaqar.deployment import Transport, parse_deployment
+from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
+from heat_config_zaqar.errors import InvalidMetadataError
 from heat_config_zaqar.run import apply, hook_runner
 from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.run.processes import identify
@@ -48,8 +49,8 @@ _TEMPLATES = {
     "etc/os-collect-config.conf": "os-collect-config-zaqar",
 }
 _PACKAGE = "/heat_config_zaqar/"
+_COLLECTING = ("os-collect-config", "os_collect_config", "heat_config_zaqar.collect")
 _REFUSED_HOURS = 1.5
-_INPUTS_OF_PLACE = ("deploy_stack_id", "deploy_resource_name", "deploy_queue_id")
 _REPLAYING_HOOK = """#!/bin/sh
 cat > /dev/null
 n=$(cat "$0.next"); echo $(( (n + 1) % $(cat "$0.count") )) > "$0.next"
@@ -164,9 +165,11 @@ class Guest:
                 path.unlink()
 
     def _judge(self, case: Case, records: dict[str, tuple[str, dict[str, Any]]]) -> None:
-        for document in case.deployments:
-            if not _needs_no_result(document) and _is_alone(document, case):
-                self._judge_one(document, *records.get(document["id"], ("", {})))
+        made = list(_answerable(case))
+        for deployment, document in made:
+            others = [other for other, of in made if of is not document]
+            if not _needs_no_result(deployment) and _is_alone(deployment, others):
+                self._judge_one(deployment, document, *records.get(deployment.id, ("", {})))
         told = [
             config_id
             for config_id, (state, record) in records.items()
@@ -176,9 +179,15 @@ class Guest:
             places = [place for place, _ in self.cloud.signals]
             raise BrokenError(f"signals: {told} count as delivered, arrived have {places}")
 
-    def _judge_one(self, document: dict[str, Any], state: str, record: dict[str, Any]) -> None:
+    def _judge_one(
+        self,
+        deployment: Deployment,
+        document: dict[str, Any],
+        state: str,
+        record: dict[str, Any],
+    ) -> None:
         # What another deployment said may be why this one waits.
-        said = self._log.about(document["id"]) or self._log.tail()
+        said = self._log.about(deployment.id) or self._log.tail()
         if not state:
             raise BrokenError(f"no record of {document['id'][:40]!r}: {said}")
         if STATUS_CODE not in record["body"]:
@@ -195,8 +204,13 @@ class Guest:
         return any(url.startswith(hosts) for url in self.cloud.unreachable)
 
     def _collect(self) -> list[str]:
-        launcher.install(self.current)
-        _, paths = os_collect_config.collect_all(["zaqar"], store=True)
+        # What `install` adds lasts as long as a process; here each guest is a new one.
+        for name in logging.root.manager.loggerDict:
+            if name.startswith(_COLLECTING):
+                logging.getLogger(name).filters.clear()
+        with mock.patch.dict(os_collect_config.COLLECTORS):
+            launcher.install(self.current)
+            _, paths = os_collect_config.collect_all(["zaqar"], store=True)
         return list(paths)
 
     def _apply_config(self, paths: list[str]) -> None:
@@ -334,7 +348,11 @@ def _configured(cache: Path) -> Iterator[None]:
 def _rendered(path: str, config: Any) -> str:
     """What os-apply-config makes of an executable template, without a process."""
     stdin, stdout = io.StringIO(json.dumps(config)), io.StringIO()
-    with mock.patch.object(sys, "stdin", stdin), contextlib.redirect_stdout(stdout):
+    with (
+        mock.patch.object(sys, "stdin", stdin),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         try:
             exec(_compiled(path), {"__name__": "__main__"})  # noqa: S102 # our own template
         except SystemExit as end:
@@ -366,20 +384,29 @@ def _places_of(config_id: str) -> tuple[str, str]:
     return f"t1-{config_id}-mpmx6jwjdxiw", config_id
 
 
-def _needs_no_result(document: dict[str, Any]) -> bool:
-    group = document.get("group") or "Heat::Ungrouped"
-    return group in apply.GROUPS_WITHOUT_HOOK
+def _answerable(case: Case) -> Iterator[tuple[Deployment, dict[str, Any]]]:
+    """Yield what Heat could wait for, with what was sent: it has an id, or an address."""
+    for document in case.deployments:
+        try:
+            yield parse_deployment(document), document
+        except InvalidMetadataError as error:
+            config_id = document.get("id")
+            if isinstance(config_id, str) and config_id:
+                raise BrokenError(f"ignored although it has an id: {error}") from error
 
 
-def _is_alone(document: dict[str, Any], case: Case) -> bool:
+def _needs_no_result(deployment: Deployment) -> bool:
+    with contextlib.suppress(InvalidMetadataError):
+        chosen = for_its_action(deployment)
+        is_applied = chosen.group == "os-apply-config" and chosen.transport is Transport.NONE
+        return chosen.group == "Heat::Ungrouped" or is_applied
+    return False
+
+
+def _is_alone(deployment: Deployment, others: list[Deployment]) -> bool:
     """Whether no other entry could be a newer config of the same deployment, or its double."""
-    others = [item for item in case.deployments if item is not document]
-    if any(item["id"] == document["id"] for item in others):
-        return False
-    own = _inputs(document)
     return not any(
-        all(own.get(key) == _inputs(other).get(key) for key in _INPUTS_OF_PLACE[:2])
-        or own.get("deploy_queue_id") == _inputs(other).get("deploy_queue_id")
+        other.id == deployment.id or (deployment.target and other.target == deployment.target)
         for other in others
     )
 
@@ -389,7 +416,8 @@ def _is_reachable(document: dict[str, Any]) -> bool:
     found = _inputs(document)
     resource = found.pop("deploy_resource_name", "")
     transport = found.get("deploy_signal_transport")
-    wanted = _inputs(good_deployment(document["id"], str(transport)))
+    name = found.get("deploy_user_id", "").removeprefix("user-of-")
+    wanted = _inputs(good_deployment(name, str(transport)))
     del wanted["deploy_resource_name"]
     is_name = resource.isprintable() and "/" not in resource and resource.strip(".") != ""
     return found == wanted and is_name and transport in list(Transport)

@@ -19,7 +19,7 @@ import urllib3.exceptions
 
 from heat_config_zaqar.wire.failures import check, translated
 from heat_config_zaqar.wire.queue import Queue
-from heat_config_zaqar.wire.session import Connection
+from heat_config_zaqar.wire.session import Connection, HttpSession
 
 ADDRESS = "http://cloud.test"
 SECTION: dict[str, Any] = {
@@ -111,7 +111,7 @@ class StandInCloud:
             mock.patch.object(Queue, "delete", short.delete),
             mock.patch.object(Queue, "largest_post", lambda _: LARGEST_POST),
             mock.patch.object(Connection, "request", short.request),
-            mock.patch.object(requests, "request", short.send),
+            mock.patch.object(HttpSession, "request", short.send),
         ):
             yield
 

@@ -119,15 +119,10 @@ class Case:
 
     @property
     def deployments(self) -> list[dict[str, Any]]:
-        """The deployments that have an id."""
+        """The entries of `deployments` that are maps."""
         listed = self.snapshot.get("deployments") if isinstance(self.snapshot, dict) else None
         documents = listed if isinstance(listed, list) else []
-        return [item for item in documents if isinstance(item, dict) and is_id(item.get("id"))]
-
-
-def is_id(value: Any) -> bool:
-    """Whether Heat could ask for a result by this."""
-    return isinstance(value, str) and value != ""
+        return [item for item in documents if isinstance(item, dict)]
 
 
 def case_of(data: bytes) -> Case:
