@@ -132,8 +132,11 @@ def clock_steps(life: Life) -> None:
 
 
 def second_os_collect_config(life: Life) -> None:
-    """Somebody types os-collect-config beside the service."""
-    life.run("collect", life.random.choice(["print", "one-time"]))
+    """Somebody types os-collect-config beside the service, while Heat posts."""
+    entries = ["collect", life.random.choice(["print", "one-time"])]
+    life.random.shuffle(entries)
+    create(life, 1)
+    life.run(*entries, between=partial(create, life))
 
 
 def closed_terminal(life: Life) -> None:
