@@ -113,6 +113,8 @@ def heat_changes_its_mind(life: Life) -> None:
         interrupt(life)
         return 0
 
+    if "look at the queue that fails" in life.left_out:
+        life.call("open")
     life.run("collect")
     if life.interrupt_hook("apply", (), change):
         life.result.events["interrupt while the hook runs"] += 1
