@@ -325,7 +325,7 @@ class Guest:
             outbox._KEPT_PER_RESOURCE = _KEPT_RECORDS
             for module in (processes, apply):
                 vars(module)["boot_id"] = lambda: str(self._boots)
-            if self._token_path.exists():
+            if self._source == "heat" and self._token_path.exists():
                 # What os-collect-config caches itself needs an endpoint that few clouds have.
                 keystone.Keystone.client = self._access_info()
             if not self.in_terminal:

@@ -83,9 +83,16 @@ class Life:
         """Let Heat, or what is between, do something."""
         return self.around.call(name, *arguments)
 
-    def run(self, *entries: str) -> None:
-        """Run one of the guest's programs, or several at the same time."""
-        pids = [(entry, self.guest.start(entry, self._armed)) for entry in entries]
+    def run(self, *entries: str, between: Callable[[], None] | None = None) -> None:
+        """Run one of the guest's programs, or several at the same time.
+
+        :param between: what happens when the first has begun, before the next one does.
+        """
+        pids: list[tuple[str, int]] = []
+        for entry in entries:
+            if pids and between:
+                between()
+            pids.append((entry, self.guest.start(entry, self._armed)))
         steps = [self.guest.wait(entry, pid) for entry, pid in pids]
         self._ended(next(filter(None, steps), ""))
 
