@@ -68,6 +68,10 @@ EXAMPLES: dict[str, Case] = {
     "a password of half a character": _beside_a_neighbour(
         "HEAT_SIGNAL", inputs={"deploy_password": "\ud800"}
     ),
+    "a login of nobody, to Heat": _beside_a_neighbour(
+        "HEAT_SIGNAL", inputs={"deploy_user_id": "nobody"}
+    ),
+    "a login of nobody, to Zaqar": _beside_a_neighbour(inputs={"deploy_user_id": "nobody"}),
     "a login at no address": _beside_a_neighbour(
         "HEAT_SIGNAL", inputs={"deploy_auth_url": "http://[::1"}
     ),
