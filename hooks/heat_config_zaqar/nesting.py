@@ -8,10 +8,10 @@ from typing import Any
 MOST_LEVELS = 90
 
 
-def too_deep(value: Any) -> str:
+def too_deep(value: Any, most: int = MOST_LEVELS) -> str:
     """Return that `value` has too many lists and maps inside each other; empty where it has not."""
     inside = [value]
-    for _ in range(MOST_LEVELS + 1):
+    for _ in range(most + 1):
         inside = [item for item in inside if isinstance(item, list | dict)]
         if not inside:
             return ""
@@ -20,4 +20,4 @@ def too_deep(value: Any) -> str:
             for item in inside
             for below in (item.values() if isinstance(item, dict) else item)
         ]
-    return f"is nested over {MOST_LEVELS} levels deep"
+    return f"is nested over {most} levels deep"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.chain import BrokenError, Guest
+from tests.fuzz.examples import EXAMPLES, PRINTED
 from tests.fuzz.hostile import TRANSPORTS, Maker, case_of, printed_by_hook
-from tests.fuzz.known import EXAMPLES, PRINTED, assert_known_or_right, is_known
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one process", "processes"])
@@ -31,13 +31,13 @@ def test_a_chain_without_a_cloud_is_noticed(guest: Guest, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_snapshot_costs_no_signal(name: str, guest: Guest) -> None:
-    assert_known_or_right(name, lambda: guest.run(EXAMPLES[name]))
+    guest.run(EXAMPLES[name])
 
 
 @pytest.mark.parametrize("name", PRINTED)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_hook_that_failed_is_told_as_failed(name: str, transport: str, guest: Guest) -> None:
-    assert_known_or_right(name, lambda: guest.signal(*PRINTED[name], transport))
+    guest.signal(*PRINTED[name], transport)
 
 
 def test_no_snapshot_breaks_the_chain(guest: Guest) -> None:
@@ -55,10 +55,7 @@ def test_no_output_breaks_the_chain(guest: Guest) -> None:
 def any_bytes(examples: int, act: Callable[[bytes], None]) -> None:
     @settings(max_examples=examples)
     @given(st.binary(max_size=300))
-    def unless_known(data: bytes) -> None:
-        try:
-            act(data)
-        except BrokenError as error:
-            assert is_known(str(error)), error
+    def try_one(data: bytes) -> None:
+        act(data)
 
-    unless_known()
+    try_one()

@@ -55,7 +55,9 @@ def next_snapshot(
 def _keep_section(snapshot: Snapshot, batch: list[Snapshot]) -> None:
     for body in reversed(batch):
         section = body.get(SECTION)
-        if isinstance(section, dict) and parse_credentials(section.get("zaqar")):
+        if not isinstance(section, dict) or too_deep(section):
+            continue
+        if parse_credentials(section.get("zaqar")):
             if section is not batch[-1].get(SECTION):
                 _LOG.warning("the metadata has no usable %s section: kept the last one", SECTION)
             snapshot[SECTION] = section

@@ -18,13 +18,15 @@ from typing import Any
 
 from os_collect_config import cache, collect, exc, local, merger
 
-from heat_config_zaqar.nesting import too_deep
+from heat_config_zaqar.nesting import MOST_LEVELS, too_deep
 
 _UNGROUPED = "Heat::Ungrouped"
 _APPLIED = ("os-apply-config", _UNGROUPED)
 _LONGEST_NAME = 200
 _RESERVED = {*collect.COLLECTORS, "os_config_files"}
 _QUIET_SECONDS = 600
+# Around what was judged by itself: the map, its list, a deployment.
+_LEVELS_OF_A_SNAPSHOT = 3
 # What differs each time, and what may be the signature of a pre-signed URL.
 _VOLATILE = re.compile(r"0x[0-9a-f]+|\?\S+")
 
@@ -54,14 +56,24 @@ def merged(content: Any, keys: list[str], source: str) -> list[tuple[Any, Any]]:
         if not isinstance(item, dict) or item.get("group", _UNGROUPED) not in _APPLIED:
             continue
         if "name" in item and "config" in item:
-            pairs.append((item["name"], item["config"]))
+            pairs.append((item["name"], _without(keys, item["config"])))
         else:
             _LOG.warning("ignored a deployment without name or config: %s", item.get("id"))
     return pairs
 
 
+def _without(keys: list[str], config: Any) -> Any:
+    """Return a config for os-apply-config, which would merge another list of deployments."""
+    if not isinstance(config, dict):
+        return config
+    return {key: value for key, value in config.items() if key not in keys}
+
+
 def file_name(source: str, name: Any) -> str:
-    """Return what to call the cache file of what a source names so."""
+    """Return what to call the cache file of what a source names so.
+
+    :param source: the one name of another source's file that it may have; empty for none.
+    """
     text = str(name)
     raw = text.encode("utf-8", "backslashreplace")
     # A colon ends a path in OS_CONFIG_FILES.
@@ -102,11 +114,16 @@ class _Source:
             # Whatever it is: the other sources, and the next round, must go on.
             _LOG.error("source %s cannot be used: %r", self._name, error)
             raise exc.SourceNotConfigured from error
-        named = [(file_name(self._name, name), content) for name, content in pairs]
+        # The first pair is the source itself; what follows is named by whoever wrote a template.
+        sources = (self._name, *("" for _ in pairs[1:]))
+        named = [
+            (file_name(source, name), content)
+            for source, (name, content) in zip(sources, pairs, strict=False)
+        ]
         return [(name, content) for name, content in named if self._is_shallow(name, content)]
 
     def _is_shallow(self, name: str, content: Any) -> bool:
-        if not too_deep(content):
+        if not too_deep(content, MOST_LEVELS + _LEVELS_OF_A_SNAPSHOT):
             return True
         _LOG.error("ignored %s of source %s: nested too deep", name, self._name)
         return False

@@ -129,7 +129,7 @@ class Connection:
     def _token_name(self) -> str:
         login = self.credentials
         text = "\0".join((login.auth_url, login.user_id, login.project_id, login.password))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def _load_token(self) -> None:
         self._saved: str | None = None

@@ -1,14 +1,8 @@
-"""What is known to break at the moment, in one table: delete a line when its fault is mended.
+"""Snapshots and outputs that once broke the guest, or look as if they might, by what they are."""
 
-The fuzzer passes over a failure that a line describes. tests/unit/test_chain.py tries each example
-of `EXAMPLES`: one that a line names has to fail as it says, and all others have to hold.
-"""
-
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tests.fuzz.chain import BrokenError
 from tests.fuzz.cloud import SECTION
 from tests.fuzz.hostile import NEIGHBOURS_GROUP, Case, good_deployment
 
@@ -139,43 +133,3 @@ PRINTED: dict[str, tuple[bytes, int]] = {
     "a hook that fails and prints nothing": (b"", 255),
     "a hook that is killed": (b'{"deploy_status_code": 0}', -9),
 }
-
-# Example: the row of the list of faults, or "new", and how it fails.
-KNOWN: dict[str, tuple[str, str]] = {
-    "a password of half a character": ("new", "UnicodeEncodeError in _token_name"),
-    "a structured deployment named zaqar": (
-        "A4",
-        "heat-config is not JSON: Expecting value|^neighbour: no signal at once: $",
-    ),
-    **dict.fromkeys(
-        (
-            "a config nested 88 levels deep",
-            "a config nested 89 levels deep",
-            "a section nested 500 levels deep",
-            "metadata nested 90 levels deep",
-        ),
-        ("new", "ignored zaqar of source zaqar: nested too deep"),
-    ),
-    "a structured deployment that brings a list of deployments": (
-        "new",
-        "heat-config is not JSON: Expecting value|holds no list|^neighbour: no signal at once: $",
-    ),
-}
-
-_PATTERNS = [re.compile(pattern, re.DOTALL) for _, pattern in KNOWN.values()]
-
-
-def assert_known_or_right(name: str, act: Callable[[], None]) -> None:
-    """Fail where an example breaks that is in no line, or holds although a line names it."""
-    try:
-        act()
-    except BrokenError as error:
-        if name not in KNOWN or not re.search(KNOWN[name][1], str(error), re.DOTALL):
-            raise
-    else:
-        assert name not in KNOWN, f"{name}: mended: delete its line of KNOWN"
-
-
-def is_known(failure: str) -> bool:
-    """Whether a line of the table describes this failure."""
-    return any(pattern.search(failure) for pattern in _PATTERNS)
