@@ -26,6 +26,8 @@ _WRITES = {
     "mark_sending": "signal: sending marked",
     "mark_refused": "signal: refusal counted",
     "settle": "signal: settled",
+    "own": "identity: owner recorded",
+    "_note_doubtful": "",
     "_save_token": "",
     "_receive": "",
     "_report": "",
