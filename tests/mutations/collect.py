@@ -217,4 +217,11 @@ MUTATIONS = [
         "if missing or doubt:",
         "a_guest_that_has_booted_asks_heat_once",
     ),
+    Mutation(
+        "a deployment that is nested too deep costs its neighbours",
+        "collect/sources.py",
+        "{key: list(_signalled(value)) for key, value in lists.items()}",
+        "{}",
+        "a_deployment_that_is_nested_too_deep_costs_no_neighbour_and_says_so_itself",
+    ),
 ]

@@ -6,18 +6,21 @@ Invariant: whatever a source finds, names that leave here can be cache files and
 source's; the same complaint is logged once in ten minutes, without what follows a URL's `?`.
 """
 
+import contextlib
 import functools
 import hashlib
 import locale
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 from os_collect_config import cache, collect, exc, local, merger
 
+from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.errors import InvalidMetadataError
 from heat_config_zaqar.nesting import MOST_LEVELS, too_deep
 
 _UNGROUPED = "Heat::Ungrouped"
@@ -60,6 +63,16 @@ def merged(content: Any, keys: list[str], source: str) -> list[tuple[Any, Any]]:
         else:
             _LOG.warning("ignored a deployment without name or config: %s", item.get("id"))
     return pairs
+
+
+def _signalled(listed: list[Any]) -> Iterator[Any]:
+    """Yield each entry, of a deployment that is nested too deep what its signal needs."""
+    for item in listed:
+        if not too_deep(item):
+            yield item
+            continue
+        with contextlib.suppress(InvalidMetadataError):
+            yield parse_deployment(item).document
 
 
 def _without(keys: list[str], config: Any) -> Any:
@@ -120,13 +133,17 @@ class _Source:
             (file_name(source, name), content)
             for source, (name, content) in zip(sources, pairs, strict=False)
         ]
-        return [(name, content) for name, content in named if self._is_shallow(name, content)]
+        return [(name, self._shallow(name, content)) for name, content in named]
 
-    def _is_shallow(self, name: str, content: Any) -> bool:
+    def _shallow(self, name: str, content: Any) -> Any:
+        """Return what nobody has to recurse into too deep; a deployment that is says so itself."""
         if not too_deep(content, MOST_LEVELS + _LEVELS_OF_A_SNAPSHOT):
-            return True
-        _LOG.error("ignored %s of source %s: nested too deep", name, self._name)
-        return False
+            return content
+        _LOG.error("left out a part of %s of source %s: nested too deep", name, self._name)
+        found = content if isinstance(content, dict) else {}
+        lists = {key: value for key, value in found.items() if isinstance(value, list)}
+        others = {key: value for key, value in found.items() if not too_deep(value)}
+        return {**others, **{key: list(_signalled(value)) for key, value in lists.items()}}
 
 
 class _Quiet(logging.Filter):

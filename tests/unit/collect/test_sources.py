@@ -11,6 +11,8 @@ import pytest
 from os_collect_config import cache, collect, exc, local, merger
 
 from heat_config_zaqar.collect.sources import file_name, guard, merged
+from heat_config_zaqar.snapshot import deployments_of
+from tests.unit.conftest import make_deployment
 
 KEYS = ["deployments"]
 
@@ -89,9 +91,27 @@ def test_what_is_nested_too_deep_is_left_out(
     deep: Any = []
     for _ in range(500):
         deep = [deep]
-    found = [("deep", deep), ("flat", {})]
+    found = [("deep", deep), ("flat", {}), ("mixed", {"deep": deep, "flat": 1})]
     monkeypatch.setattr(local.Collector, "collect", lambda _: found)
-    assert collect.COLLECTORS["local"].Collector().collect() == [("flat", {})]
+    left = [("deep", {}), ("flat", {}), ("mixed", {"deep": [], "flat": 1})]
+    assert collect.COLLECTORS["local"].Collector().collect() == left
+
+
+def test_a_deployment_that_is_nested_too_deep_costs_no_neighbour_and_says_so_itself(
+    guarded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert guarded
+    deep: Any = []
+    for _ in range(500):
+        deep = [deep]
+    listed = [make_deployment("a", config=deep), make_deployment("b"), [deep]]
+    monkeypatch.setattr(local.Collector, "collect", lambda _: [("local", {"deployments": listed})])
+    ((_, content),) = collect.COLLECTORS["local"].Collector().collect()
+    first, second = deployments_of(content)
+    assert (first.id, second.id) == ("a", "b")
+    assert "levels deep" in first.problem
+    assert first.text_input("deploy_queue_id")
+    assert second.problem == ""
 
 
 @pytest.mark.parametrize("last", ["", "{", "\ufeff", "[" * 100_000])
