@@ -158,11 +158,14 @@ def set_aside(settings: Settings) -> Path:
     whose = stored.login[1] if stored.login else (owner.first if owner else "")
     aside = settings.state_dir.with_name(f"{settings.state_dir.name}.of-{_as_name(whose)}")
     for older in _set_aside_before(settings):
-        if older != aside:
+        is_whole = (older / _owner_file(settings).name).exists()
+        if older != aside or is_whole:
             shutil.rmtree(older)
     durable.make_directory(aside)
     with durable.locked(settings.state_dir / "apply.lock"):
         for path in traces(settings):
+            # What is there as well was cut short on its way to another file system.
+            shutil.rmtree(aside / path.name, ignore_errors=True)
             shutil.move(path, aside / path.name)
         forget_login(settings)
     return aside

@@ -192,6 +192,17 @@ def test_setting_aside_that_a_crash_cut_short_goes_on_where_it_stopped(
     assert machine.standing() is Standing.OWNER
 
 
+def test_a_machine_that_is_handed_over_to_and_fro_keeps_the_last_state(machine: Machine) -> None:
+    for number in range(3):
+        machine.live(SECTION)
+        (machine.settings.state_dir / "delivered").mkdir()
+        (machine.settings.state_dir / "delivered" / f"{number}.json").touch()
+        machine.hand_over(OTHER)
+        aside = identity.set_aside(machine.settings)
+        assert [path.name for path in (aside / "delivered").iterdir()] == [f"{number}.json"]
+    assert len(list(machine.disk.glob("state.of-*"))) == 1
+
+
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", '{"machine": 3}', '{"machine": [1], "first": 2}']
 )
