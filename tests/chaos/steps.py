@@ -38,6 +38,7 @@ _REMOVES = {
     "prune": "execute: old record removed",
     "settle": "signal: outbox entry removed",
     "_load": "signal: leftover removed",
+    "remove_abandoned": "",
 }
 _CALLS = {
     (queue.Queue, "messages"): "queue read",
@@ -54,7 +55,7 @@ REMOVE_PHASES = ("before", "removed", "after")
 CALL_PHASES = ("before", "after")
 STEPS = [
     *(f"{name}, {phase}" for name in _WRITES.values() if name for phase in WRITE_PHASES),
-    *(f"{name}, {phase}" for name in _REMOVES.values() for phase in REMOVE_PHASES),
+    *(f"{name}, {phase}" for name in _REMOVES.values() if name for phase in REMOVE_PHASES),
     *(f"{name}, {phase}" for name in _CALLS.values() for phase in CALL_PHASES),
     *(f"{_HOOK}, {phase}" for phase in ("before", "runs", "after")),
 ]

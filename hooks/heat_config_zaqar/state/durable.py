@@ -78,7 +78,7 @@ def remove_abandoned(directory: Path) -> None:
     for path in directory.glob(f"{_TEMPORARY}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                path.unlink()
+                remove(path)
 
 
 def confirm(path: Path) -> None:

@@ -168,13 +168,15 @@ def test_what_is_set_aside_is_closed_whole_and_leaves_nothing(machine: Machine) 
     assert machine.standing() is Standing.OWNER
 
 
+@pytest.mark.parametrize("moves", range(1, 5))
 def test_setting_aside_that_a_crash_cut_short_goes_on_where_it_stopped(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
     machine.live()
+    (machine.settings.state_dir / "outbox").mkdir()
     machine.name(uuid="abc-2")
     machine.hand_over(OTHER)
-    move, left = shutil.move, [1]
+    move, left = shutil.move, [1] * moves
 
     def cut_short(source: Path, target: Path) -> None:
         if not left:
