@@ -155,8 +155,11 @@ def set_aside(settings: Settings) -> Path:
     :raises OSError: a file system refuses.
     """
     owner, stored = recorded(settings), MetadataStore(settings.metadata_file).read()
-    whose = stored.login[1] if stored.login else (owner.first if owner else "")
-    aside = settings.state_dir.with_name(f"{settings.state_dir.name}.of-{_as_name(whose)}")
+    # The owner goes last, and names the same directory after a crash.
+    whose = owner.first if owner else stored.login[1] if stored.login else ""
+    aside = settings.state_dir.with_name(
+        f"{settings.state_dir.name}.of-{_as_name(whose.partition(' ')[0])}"
+    )
     for older in _set_aside_before(settings):
         is_whole = (older / _owner_file(settings).name).exists()
         if older != aside or is_whole:
