@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import requests
 
+from heat_config_zaqar.deployment import parse_deployment
 from testbed.cloud.layout import HOST, http_url
 from tests.chaos.hostile import ENTRIES, NEIGHBOURS, SIGNATURE, Hostile
 from tests.chaos.tenant import Place, Tenant
@@ -296,7 +297,8 @@ class PlayedHeat:
         self._now += 1
         config = item.hostile.config_id.format(uuid.UUID(int=self.random.getrandbits(128)))
         minutes, seconds = divmod(self._created, 60)
-        item.configs.append(config)
+        # An id that is no file name goes by its digest in the guest, for the hook as well.
+        item.configs.append(parse_deployment({"id": config}).id)
         item.updated = self._now
         item.in_progress = item.transport != "NO_SIGNAL"
         item.document = make_deployment(

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from heat_config_zaqar.deployment import parse_deployment
 from tests.chaos.guest import MAX_ATTEMPTS
 from tests.chaos.hostile import SIGNATURE
 from tests.chaos.life import REBOOTING, Life
@@ -90,8 +89,7 @@ def _unfinished(life: Life, heat: Heat) -> Iterator[str]:
         if config not in ended | given_up:
             yield f"lost: {config} never ran to its end"
         # What a kill left in an earlier directory is overruled by a later one.
-        known_as = parse_deployment({"id": config}).id
-        where = set(states.get(known_as, [])) - {"running", "outbox"}
+        where = set(states.get(config, [])) - {"running", "outbox"}
         if signals is not None and where != {"delivered"}:
             yield f"lost: the state of {config} is {where}"
 

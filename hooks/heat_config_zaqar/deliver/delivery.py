@@ -31,6 +31,7 @@ class Delivery:
         self._outbox = outbox
         self._lock = settings.state_dir / "deliver.lock"
         self._away: set[tuple[str, str]] = set()
+        self._tried: set[str] = set()
         store = MetadataStore(settings.metadata_file)
         login = store.read().login
         if login and login[0].ca_file:
@@ -62,8 +63,9 @@ class Delivery:
     def _deliver(self, entry: Entry) -> bool:
         """Try to send one signal; return whether the outbox is done with it."""
         service = _service_of(entry)
-        if service in self._away:
+        if service in self._away or entry.id in self._tried:
             return False
+        self._tried.add(entry.id)
         try:
             if self._drop_superseded(entry, self._posted.successor(entry)):
                 return True
