@@ -29,6 +29,10 @@ class ForeignStateError(HeatConfigError):
     """The state is another machine's, of which this disk is a copy."""
 
 
+class UnknownServerError(HeatConfigError):
+    """Nothing says which server of Heat's this is."""
+
+
 class RebootDueError(HeatConfigError):
     """A hook asked for a reboot: nothing more is to be started before it."""
 

@@ -11,7 +11,12 @@ from pathlib import Path
 
 from heat_config_zaqar import backoff
 from heat_config_zaqar.collect.batch import next_snapshot
-from heat_config_zaqar.errors import CorruptFileError, HeatConfigError, PermanentError
+from heat_config_zaqar.errors import (
+    CorruptFileError,
+    HeatConfigError,
+    PermanentError,
+    UnknownServerError,
+)
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.snapshot import Snapshot, deployments_of, usable
 from heat_config_zaqar.state import durable, identity
@@ -145,17 +150,19 @@ class Receiver:
             self._unanswered_since = now
             _LOG.warning("%s; applying all unfinished deployments, will ask again", error)
         cap = _REFUSED_CAP_SECONDS if isinstance(error, PermanentError) else _AWAY_CAP_SECONDS
-        self.ask_at = now + backoff.spread(backoff.pause(now - self._unanswered_since, 1, cap))
+        pause = backoff.spread(backoff.pause(now - self._unanswered_since, 1, cap))
+        # Only a message can say which server this is.
+        self.ask_at = now + (float("inf") if isinstance(error, UnknownServerError) else pause)
         self.doubt = str(error)
 
 
 def _server_id(snapshot: Snapshot) -> str:
     """Return which server this is.
 
-    :raises PermanentError: nothing says so.
+    :raises UnknownServerError: nothing says so.
     """
     if found := identity.server_id(deployments_of(snapshot)):
         return found
-    raise PermanentError(
+    raise UnknownServerError(
         "Heat cannot be asked: no deployment names the server, and the machine has no id of Nova"
     )
