@@ -20,13 +20,14 @@ from heat_config_zaqar.operate.terminal import Exit, print_outputs
 from heat_config_zaqar.run import hook_runner
 from heat_config_zaqar.run.apply import apply, run_hook
 from heat_config_zaqar.signal_body import STATUS_CODE, STDERR, STDOUT, Body
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.outbox import Entry, Settled, entry_for
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the hook, print its result, and signal that where it counts."""
     log_to_stderr()
+    identity.require_ownership(settings.load())
     report = Report(settings.load())
     row = report.find(options.id)
     if report.is_applying:

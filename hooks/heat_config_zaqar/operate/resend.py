@@ -19,7 +19,7 @@ from heat_config_zaqar.operate.terminal import Exit
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import DEFAULT_LIMIT_BYTES, fit
 from heat_config_zaqar.snapshot import deployments_of
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.outbox import Entry, Settled
 from heat_config_zaqar.succession import Succession
 from heat_config_zaqar.wire import heat
@@ -38,6 +38,7 @@ _REASONS = {
 def run(options: argparse.Namespace) -> int:
     """Send the signal of one deployment."""
     log_to_stderr()
+    identity.require_ownership(settings.load())
     report = Report(settings.load())
     return resend(report, report.find(options.id).id)
 

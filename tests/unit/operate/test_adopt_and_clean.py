@@ -7,14 +7,14 @@ import pytest
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.errors import ForeignStateError, RefusedError
-from heat_config_zaqar.operate import adopt, clean, deliver
+from heat_config_zaqar.operate import adopt, clean, deliver, rerun, resend
 from heat_config_zaqar.operate.doctor import examination
 from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.identity import Standing
 from tests.unit.conftest import SECTION
 from tests.unit.state.test_identity import OTHER, Machine
 
-NO_OPTIONS = argparse.Namespace(yes=True, json=False)
+NO_OPTIONS = argparse.Namespace(yes=True, json=False, id="a")
 
 
 @pytest.fixture
@@ -28,8 +28,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_a_stranger_that_adopts_the_state_goes_on_with_it(machine: Machine) -> None:
     machine.live()
     machine.name(uuid="abc-2")
-    with pytest.raises(ForeignStateError):
-        deliver.run(NO_OPTIONS)
+    for command in (deliver, resend, rerun):
+        with pytest.raises(ForeignStateError):
+            command.run(NO_OPTIONS)
     assert adopt.run(NO_OPTIONS) == 0
     assert machine.standing() is Standing.OWNER
     assert (machine.settings.state_dir / "metadata.json").exists()
