@@ -21,6 +21,7 @@ SERVER = "server"
 _TEMPLATE_VERSION = "2018-08-31"
 _DEPLOYMENT_OUTPUTS = ("deploy_stdout", "deploy_stderr", "deploy_status_code")
 _POLL_SECONDS = 0.5
+_MOST_DELETIONS = 3
 
 
 class HeatError(Exception):
@@ -184,15 +185,21 @@ class Heat:
     def delete_stack(self, name: str, wait: bool = True, timeout: float = 300.0) -> None:
         """Delete a stack, if there is one; by default wait until it is gone.
 
-        Raises HeatError where the deletion failed or took over `timeout` seconds.
+        Raises HeatError where it failed three times or took over `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
+        attempts = 1
         try:
             self._api.delete(self._path(name))
             # A stack is DELETE_COMPLETE a moment before its name is free again.
             while wait:
-                if self.stack(name).status == "DELETE_FAILED":
-                    raise HeatError(f"stack {name} cannot be deleted: {self.stack(name).reason}")
+                stack = self.stack(name)
+                if stack.status == "DELETE_FAILED":
+                    # Heat that loses a race with its own creation is asked again, as by hand.
+                    if attempts == _MOST_DELETIONS:
+                        raise HeatError(f"stack {name} cannot be deleted: {stack.reason}")
+                    attempts += 1
+                    self._api.delete(self._path(name))
                 if time.monotonic() > deadline:
                     raise HeatError(f"stack {name} is not deleted after {timeout:.0f} s")
                 time.sleep(_POLL_SECONDS)
