@@ -53,7 +53,7 @@ class Settings:
     proxy: str = ""
     no_proxy: str = ""
     max_attempts: int = 3
-    hook_timeout: float = 0
+    hook_timeout: float = 14400
     push: bool = True
     poll_interval: float = 10
     request_timeout: float = 10

@@ -48,3 +48,7 @@ def test_a_wrong_value_is_an_error_that_names_the_key(text: str, names: str) -> 
     with pytest.raises(SettingsError, match=names) as caught:
         settings.parse(text, "test")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hook_that_hangs_is_ended_after_four_hours_where_nothing_says_otherwise() -> None:
+    assert settings.Settings().hook_timeout == 4 * 3600

@@ -67,7 +67,7 @@ def _hooks(guest: Guest) -> str:
         if group:
             advice = f"build the image with the element of that hook, such as heat-config-{group}"
             raise Problem(f"no hook for group {group!r} of {item.name} ({item.id})", advice)
-    limit = guest.settings.hook_timeout or _STUCK_SECONDS
+    limit = min(guest.settings.hook_timeout or _STUCK_SECONDS, _STUCK_SECONDS)
     for row in guest.report.rows:
         if row.state is State.RUNNING and (row.seconds or 0) > limit:
             detail = f"{_named(row)} has run for {row.seconds:.0f} s"
