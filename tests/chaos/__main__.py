@@ -26,7 +26,6 @@ from testbed.cloud import Cloud
 from testbed.isolated import require_isolation
 from tests.chaos import tenant
 from tests.chaos.history import History, Plan
-from tests.chaos.known import left_out
 from tests.chaos.life import Result
 from tests.chaos.steps import STEPS
 from tests.chaos.surroundings import Surroundings
@@ -46,11 +45,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000, help="in all histories together")
     parser.add_argument("--guests", type=int, default=4, help="how many live at the same time")
     parser.add_argument("--outages", type=int, default=4, help="restarts of the real Zaqar")
-    parser.add_argument("--known", default="", help="switches or rows of known.py, or all")
     parser.add_argument("--history", type=int, help="the seed of the only history to run")
     parser.add_argument("--events", type=_numbers, default=frozenset(), help="numbers: 0,1,7-9")
     options = parser.parse_args()
-    plan = Plan(options.kills, left_out(options.known), options.events)
+    plan = Plan(options.kills, options.events)
     chance = Random(options.seed)  # noqa: S311 # repeatable, not secret
     seeds = [chance.getrandbits(32) for _ in range(options.histories)]
     if options.history is not None:

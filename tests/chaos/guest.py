@@ -4,7 +4,6 @@ Invariant: a run's whole effect is on disk and in the cloud; two guests share no
 """
 
 import json
-import locale
 import logging
 import os
 import shlex
@@ -124,8 +123,6 @@ class Guest:
         self.state = directory / "state"
         self.troubles: list[str] = []
         self.clock = Clock()
-        # As in a terminal, not as the unit sets it.
-        self.in_terminal = True
         # Where a disk fault is on, 55-heat-config says so by its exit code.
         self.may_fail = False
         self.runs_file = directory / "runs"
@@ -328,8 +325,6 @@ class Guest:
             if self._source == "heat" and self._token_path.exists():
                 # What os-collect-config caches itself needs an endpoint that few clouds have.
                 keystone.Keystone.client = self._access_info()
-            if not self.in_terminal:
-                locale.setlocale(locale.LC_ALL, "C")
             self.clock.install()
             self._journal.install()
             Steps(armed, self._mark(os.getpid())).install()
@@ -354,7 +349,12 @@ class Guest:
         logging.getLogger().handlers.clear()
 
     def _write_settings(self, settings: dict[str, object]) -> None:
-        lines = [f'state_dir = "{self.state}"', f'runtime_dir = "{self.directory / "run"}"']
+        places = {
+            "state_dir": self.state,
+            "runtime_dir": self.directory / "run",
+            "conf_file": self.directory / "os-collect-config.conf",
+        }
+        lines = [f'{name} = "{path}"' for name, path in places.items()]
         lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         (self.directory / "settings.toml").write_text("\n".join(lines))
 

@@ -169,7 +169,7 @@ class PlayedHeat:
             found = [
                 item
                 for item in self.resources.values()
-                if item.exists and item.in_progress == interrupt and self._may_update(item)
+                if item.exists and item.in_progress == interrupt
             ]
             snapshots = []
             for item in self.random.sample(found, min(number, len(found))):
@@ -286,11 +286,6 @@ class PlayedHeat:
             "troubles": self.troubles,
             "asked": self.asked,
         }
-
-    def _may_update(self, item: Resource) -> bool:
-        """Whether a guest can know of the update; from a file that an operator writes, if it can
-        ask Heat."""
-        return self._source != "local" or not item.in_progress or item.transport in _WITH_LOGIN
 
     def _new_config(self, item: Resource, action: str) -> None:
         self._created += 1

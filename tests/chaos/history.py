@@ -2,7 +2,7 @@
 
 A history is a list of numbered events. Each has a chance of its own, made of the history's seed and
 its number, so that events can be left out of a list that failed until the shortest is found.
-Invariant: the same seed, switches and events make the same history, but for how its processes
+Invariant: the same seed and events make the same history, but for how its processes
 interleave.
 """
 
@@ -27,12 +27,10 @@ class Plan:
     """What histories have in common.
 
     :ivar kills: how many kills to reach, within a number of rounds.
-    :ivar left_out: switches of `known` that are off.
     :ivar only: the numbers of the events to carry out; all where it is empty.
     """
 
     kills: int
-    left_out: frozenset[str]
     only: frozenset[int]
 
 
@@ -46,7 +44,7 @@ class History:
         self._seed = seed
         self._plan = plan
         self._list = directory / "events"
-        self._life = Life(seed, directory, around, plan.left_out)
+        self._life = Life(seed, directory, around)
 
     def run(self) -> Result:
         """Live through it; return what it came to."""
@@ -82,7 +80,7 @@ class History:
 
     def _carry_out(self, number: int, event: Event) -> None:
         name, only = event.__name__, self._plan.only
-        if name in self._life.left_out or (only and number not in only):
+        if only and number not in only:
             return
         with self._list.open("a") as stream:
             stream.write(f"{number} {name}\n")

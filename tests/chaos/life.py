@@ -45,17 +45,13 @@ class Life:
     """One guest, one Heat.
 
     :param directory: for the guest.
-    :param left_out: switches of `known` that are off.
     :ivar random: chance of the event that happens now.
     :ivar reruns: how often the operator ran each config again.
     """
 
-    def __init__(
-        self, seed: int, directory: Path, around: Surroundings, left_out: frozenset[str]
-    ) -> None:
+    def __init__(self, seed: int, directory: Path, around: Surroundings) -> None:
         self.result = Result(seed)
         self.around = around
-        self.left_out = left_out
         self.random = Random(f"{seed}/source")  # noqa: S311
         self.reruns: Counter[str] = Counter()
         self.source = self.random.choices(list(_SOURCE_WEIGHTS), list(_SOURCE_WEIGHTS.values()))[0]
@@ -64,7 +60,6 @@ class Life:
         local.mkdir(parents=True)
         section = around.call("begin", seed, self.source, str(local))
         self.guest = Guest(directory, section, around.token)
-        self.guest.in_terminal = "locale of a terminal" not in left_out
         self.guest.collect_from(self.source, around.call("configuration"))
         self.guest.set_hook(_HOOK)
         self._armed = ""

@@ -102,5 +102,5 @@ def _wrong_outputs(life: Life) -> Iterator[str]:
             break
     if life.around.password in output:
         yield "secret: a password is in the output"
-    if SIGNATURE in output and "no URL of a signal in any output" not in life.left_out:
+    if SIGNATURE in output:
         yield "secret: the URL of a signal is in the output"

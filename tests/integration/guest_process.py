@@ -35,24 +35,33 @@ class GuestProcess:
             state_dir=directory / "state",
             runtime_dir=directory / "run",
             working_dir=directory / "work",
+            conf_file=directory / "os-collect-config.conf",
         )
         # A busy machine's cloud takes long to answer, which is not what these tests are about.
         lines = ["request_timeout = 60"]
         lines += [
             f'{name} = "{getattr(self.settings, name)}"'
-            for name in ("state_dir", "runtime_dir", "working_dir")
+            for name in ("state_dir", "runtime_dir", "working_dir", "conf_file")
         ]
         (directory / "settings.toml").write_text("\n".join(lines))
         hooks = directory / "hooks"
         hooks.mkdir()
         (hooks / "script").symlink_to(SCRIPTS / "heat-config-zaqar-script-hook")
-        self._write_conf(metadata["os-collect-config"]["zaqar"] | login)
+        self.collect_from("zaqar", metadata["os-collect-config"]["zaqar"] | login)
         self.environment = {
             **os.environ,
             SETTINGS_VARIABLE: str(directory / "settings.toml"),
             "HEAT_CONFIG_HOOKS": str(hooks),
             "HEAT_SHELL_CONFIG": str(directory / "heat-config"),
         }
+
+    def collect_from(self, source: str, login: dict[str, str]) -> None:
+        """Set where the metadata comes from: one of os-collect-config's collectors."""
+        options = [f"{key} = {value.replace('$', '$$')}" for key, value in login.items()]
+        cache = self.directory / "cache"
+        text = ["[DEFAULT]", f"cachedir = {cache}", f"backup_cachedir = {cache}-backup"]
+        self.settings.conf_file.touch(mode=0o600)
+        self.settings.conf_file.write_text("\n".join([*text, f"[{source}]", *options, ""]))
 
     @property
     def one_time(self) -> list[str]:
@@ -189,14 +198,6 @@ class GuestProcess:
         collected = "--one-time" in command
         self._printed += [stderr] if collected else [stdout, stderr]
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
-
-    def _write_conf(self, login: dict[str, str]) -> None:
-        options = [f"{key} = {value.replace('$', '$$')}" for key, value in login.items()]
-        cache = self.directory / "cache"
-        text = ["[DEFAULT]", f"cachedir = {cache}", f"backup_cachedir = {cache}-backup"]
-        path = self.directory / "os-collect-config.conf"
-        path.write_text("\n".join([*text, "[zaqar]", *options, ""]))
-        path.chmod(0o600)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

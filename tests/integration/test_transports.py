@@ -1,19 +1,22 @@
 """Every signal transport of Heat goes through the outbox and arrives."""
 
+import contextlib
 import json
 import re
 import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from keystoneauth1 import exceptions
 
 from testbed.guest import wait_for
-from testbed.heat import Heat
+from testbed.heat import Heat, deployments_template
 from tests.integration.conftest import Start, script
-from tests.integration.guest_process import SCRIPTS
+from tests.integration.guest_process import SCRIPTS, GuestProcess
 
 TRANSPORTS = ("ZAQAR_SIGNAL", "CFN_SIGNAL", "HEAT_SIGNAL", "NO_SIGNAL")
 
@@ -143,15 +146,20 @@ def store() -> Iterator[Store]:
     thread.join()
 
 
+def signalled_to(store: Store, deployment: dict[str, Any]) -> dict[str, Any]:
+    """Return the deployment as it would be with TEMP_URL_SIGNAL."""
+    changed = {"deploy_signal_transport": "TEMP_URL_SIGNAL", "deploy_signal_id": store.url}
+    kept = [item for item in deployment["inputs"] if item["name"] not in changed]
+    added = [{"name": name, "type": "String", "value": value} for name, value in changed.items()]
+    return {**deployment, "inputs": kept + added}
+
+
 def test_a_temporary_url_is_put_once_and_again_only_while_its_store_is_in_trouble(
     start: Start, store: Store
 ) -> None:
     guest = start("temp-url", {"one": script("echo out")})
     (deployment,) = guest.collect()["deployments"]
-    changed = {"deploy_signal_transport": "TEMP_URL_SIGNAL", "deploy_signal_id": store.url}
-    kept = [item for item in deployment["inputs"] if item["name"] not in changed]
-    added = [{"name": name, "type": "String", "value": value} for name, value in changed.items()]
-    guest.write_deployments([{**deployment, "inputs": kept + added}])
+    guest.write_deployments([signalled_to(store, deployment)])
     store.status = 503
     printed = guest.apply()
     assert "s3cr3t" not in printed.stdout + printed.stderr
@@ -164,3 +172,47 @@ def test_a_temporary_url_is_put_once_and_again_only_while_its_store_is_in_troubl
     method, path, body = store.received[-1]
     assert (method, path) == ("PUT", "/v1/object?temp_url_sig=s3cr3t")
     assert body == {"deploy_stdout": "out\n", "deploy_stderr": "", "deploy_status_code": 0}
+
+
+@pytest.mark.parametrize("transport", ["CFN_SIGNAL", "TEMP_URL_SIGNAL"])
+def test_a_server_that_polls_heat_sends_no_signal_for_what_was_updated_while_its_hook_ran(
+    heat: Heat, tmp_path: Path, store: Store, transport: str
+) -> None:
+    stack = f"polls-{transport[:3].lower()}"
+
+    def polled(text: str) -> dict[str, Any]:
+        scripts = {"one": script(text, signal_transport="CFN_SIGNAL")}
+        return deployments_template(scripts, metadata_transport="POLL_SERVER_HEAT")
+
+    def deployments() -> list[dict[str, Any]]:
+        with contextlib.suppress(exceptions.NotFound):
+            return list(heat.server_metadata(stack).get("deployments", []))
+        return []
+
+    guest = GuestProcess(tmp_path, {"os-collect-config": {"zaqar": {}}})
+    slow = f"touch {tmp_path}/runs; until [ -e {tmp_path}/goes-on ]; do sleep 0.1; done; echo old"
+    heat.create_stack(stack, polled(slow))
+    try:
+        wait_for(lambda: bool(deployments()), 180, "no deployment")
+        guest.collect_from("heat", heat.server_metadata(stack)["os-collect-config"]["heat"])
+        (old,) = deployments()
+        assert "deploy_password" not in {item["name"] for item in old["inputs"]}
+        is_put = transport == "TEMP_URL_SIGNAL"
+        guest.write_deployments([signalled_to(store, old) if is_put else old])
+        applying = guest.start_applying()
+        wait_for((tmp_path / "runs").exists, 60, "the hook does not run")
+        heat.signal(stack, "one", {"deploy_stdout": "by hand", "deploy_status_code": 0})
+        heat.wait_for(stack, ["CREATE_COMPLETE"], 180)
+        heat.update_stack(stack, polled("echo new"))
+        wait_for(lambda: deployments() not in ([], [old]), 180, "no update")
+        (tmp_path / "goes-on").touch()
+        assert applying.wait(60) == 0
+        assert guest.states() == {old["id"]: "superseded"}
+        assert store.received == []
+        guest.write_deployments(deployments())
+        guest.apply()
+        assert (
+            heat.wait_for(stack, ["UPDATE_COMPLETE"], 180).outputs["one_deploy_stdout"] == "new\n"
+        )
+    finally:
+        heat.delete_stack(stack)

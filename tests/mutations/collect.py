@@ -4,6 +4,14 @@ from tests.mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        "a source that cannot be asked counts as one that has nothing new",
+        "collect/sources.py",
+        "            if isinstance(error.__cause__, HeatConfigError):\n",
+        "            if False:\n",
+        "a_source_that_refuses_says_so_without_its_signature",
+        "unit/collect/test_own_source.py",
+    ),
+    Mutation(
         "messages are deleted before they are stored",
         "collect/receiver.py",
         "                self._store.save(snapshot, 0 if doubt else now)\n",

@@ -93,22 +93,22 @@ MUTATIONS = [
     Mutation(
         "a pre-signed request is not verified",
         "wire/presigned.py",
-        "verify=tls_verification(settings)",
-        "verify=False",
+        'named["verify"] = named.get("verify") or tls_verification(self._settings)',
+        'named["verify"] = False',
         "a_certificate_that_nobody_signed_is_refused_unless_its_ca_is_named",
     ),
     Mutation(
         "a pre-signed request waits for ever",
         "wire/presigned.py",
-        "            timeout=settings.request_timeout,\n",
-        "            timeout=30,\n",
+        '"timeout": self._settings.request_timeout',
+        '"timeout": 30',
         "a_host_that_never_answers_is_given_up",
     ),
     Mutation(
         "a signal follows a redirect",
         "wire/presigned.py",
-        "allow_redirects=False",
-        "allow_redirects=True",
+        '"allow_redirects": False',
+        '"allow_redirects": True',
         "a_redirect_to_a_login_page_is_a_refusal_and_not_followed",
     ),
     Mutation(

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from heat_config_zaqar.collect import sources
+from heat_config_zaqar.collect.sources import deployments_now as deployments_now
+from heat_config_zaqar.errors import PermanentError
 from tests.chaos.disk import Journal
 
 # A busy machine is slow; that says nothing about the code.
@@ -63,6 +66,16 @@ def make_deployment(config_id: str, **changes: Any) -> dict[str, Any]:
 def make_message(*deployments: dict[str, Any], section: Any = SECTION) -> dict[str, Any]:
     """Return the body of a metadata message."""
     return {"deployments": list(deployments), "os-collect-config": section}
+
+
+@pytest.fixture(autouse=True)
+def no_own_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep os-collect-config's options, of which a process has one set, as a test has them."""
+
+    def none(*_: object) -> None:
+        raise PermanentError("no source")
+
+    monkeypatch.setattr(sources, "deployments_now", none)
 
 
 @pytest.fixture

@@ -14,14 +14,20 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from os_collect_config import cache, collect, exc, local, merger
 
-from heat_config_zaqar.deployment import parse_deployment
-from heat_config_zaqar.errors import InvalidMetadataError
+from heat_config_zaqar.deployment import Credentials, Deployment, parse_deployment
+from heat_config_zaqar.errors import HeatConfigError, InvalidMetadataError, PermanentError
 from heat_config_zaqar.nesting import MOST_LEVELS, too_deep
+from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.snapshot import deployments_of
+from heat_config_zaqar.wire import heat
+from heat_config_zaqar.wire.presigned import PresignedSession
+from heat_config_zaqar.wire.session import Connection
 
 _UNGROUPED = "Heat::Ungrouped"
 _APPLIED = ("os-apply-config", _UNGROUPED)
@@ -49,6 +55,52 @@ def guard() -> None:
     # It restores a locale that it cannot always name, to sort by code points.
     neutral = {"getlocale": str, "setlocale": lambda *_: None, "strxfrm": str}
     local.locale = SimpleNamespace(**{**vars(locale), **neutral})
+
+
+def deployments_now(
+    server_id: str, settings: Settings, connect: Callable[[Credentials], Connection]
+) -> list[Deployment]:
+    """Ask the first source that os-collect-config.conf has for what there is now; store nothing.
+
+    Not for programs that run os-collect-config itself, whose options this sets.
+
+    :raises TemporaryError, PermanentError: it cannot be asked, or there is none.
+    """
+    try:
+        options = dict(_configured(settings.conf_file).heat)
+    except (collect.cfg.Error, OSError, ValueError) as error:
+        raise PermanentError(f"{settings.conf_file}: {type(error).__name__}") from None
+    if server_id and options["auth_url"] and options["password"]:
+        # Upstream's `heat` logs in anew each time, and waits for an answer without end.
+        keys = ("auth_url", "user_id", "project_id", "region_name", "password")
+        login = Credentials(**{key: options[key] or "" for key in keys})
+        answer = heat.deployments_of_server(connect(login), server_id)
+        return deployments_of({"deployments": answer})
+    # What our session raises is to come through.
+    nothing = SimpleNamespace(RequestException=())
+    client = SimpleNamespace(
+        Session=functools.partial(PresignedSession, settings), exceptions=nothing
+    )
+    for name in ("cfn", "request", "local"):
+        try:
+            pairs = collect.COLLECTORS[name].Collector(requests_impl=client).collect()
+        except exc.SourceNotConfigured as error:
+            if isinstance(error.__cause__, HeatConfigError):
+                raise error.__cause__ from None
+            continue
+        found = [content for _, content in pairs if isinstance(content, dict)]
+        if found:
+            return [item for content in found for item in deployments_of(content)]
+    raise PermanentError(f"{settings.conf_file} names no source that has anything")
+
+
+@functools.cache
+def _configured(path: Path) -> Any:
+    guard()
+    collect.setup_conf()
+    files = [str(path)] if path.exists() else []
+    collect.CONF([], default_config_files=files, default_config_dirs=[])
+    return collect.CONF
 
 
 def merged(content: Any, keys: list[str], source: str) -> list[tuple[Any, Any]]:

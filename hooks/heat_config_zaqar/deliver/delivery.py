@@ -37,7 +37,7 @@ class Delivery:
         if login and login[0].ca_file:
             settings = dataclasses.replace(settings, ca_file=login[0].ca_file)
         connect = functools.cache(functools.partial(Connection, settings=settings))
-        self._posted = Posted(store, login, connect)
+        self._posted = Posted(store, login, connect, settings)
         server = login[0] if login else None
         self._sender = Sender(outbox, settings, server, connect)
 

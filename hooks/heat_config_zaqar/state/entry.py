@@ -38,7 +38,7 @@ class Entry:
 
     :ivar sending: a post may have left for Zaqar; set before it does, so that a crash shows.
     :ivar refused_at: when a service last refused it, in seconds of the epoch.
-    :ivar refused_seconds: for how long services have refused it.
+    :ivar refused_seconds: for how long services have refused it, or the look for newer metadata.
     :ivar settled: when the entry left the outbox; 0 while it is there.
     :ivar note: why the entry is where it is, for the operator.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from heat_config_zaqar.collect import sources
 from heat_config_zaqar.deliver import delivery, posted, transports
 from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import Credentials, parse_deployment
@@ -103,7 +104,10 @@ def test_only_a_newer_config_for_the_same_resource_supersedes(current: Settings)
     assert states(outbox) == {"a": "superseded"}
 
 
-def test_a_deployment_without_a_signal_url_is_given_up(current: Settings) -> None:
+def test_a_deployment_without_a_signal_url_is_given_up(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PlayedQueue(monkeypatch)
     outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL")
     assert Delivery(outbox, current).deliver_all() == 0
     assert states(outbox) == {"a": "failed"}
@@ -250,18 +254,129 @@ def test_a_signal_is_dropped_where_newer_metadata_waits_that_nobody_has_read(
     assert len(played.bodies) == 2
 
 
-def test_where_nobody_can_say_what_is_new_only_signals_that_need_them_wait(
+NO_LOGIN: dict[str, Any] = {
+    "deploy_password": "",
+    "deploy_signal_id": "http://127.0.0.1:9/?Signature=x",
+}
+
+
+def away() -> TemporaryError:
+    error = TemporaryError("no connection")
+    error.is_away = True
+    return error
+
+
+def finish_one_of_each(current: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Finish a deployment of each transport; return where pre-signed signals go."""
+    sent: list[str] = []
+    monkeypatch.setattr(transports, "send_presigned", lambda method, *_: sent.append(method))
+    for name in ("ZAQAR", "HEAT", "NO"):
+        finish(current, name, deploy_signal_transport=f"{name}_SIGNAL")
+    for name in ("CFN", "TEMP_URL"):
+        finish(current, name, deploy_signal_transport=f"{name}_SIGNAL", **NO_LOGIN)
+    return sent
+
+
+@pytest.mark.parametrize("error", [TemporaryError("503"), away(), RejectedError("403")])
+@pytest.mark.parametrize("has_queue", [True, False])
+def test_where_nobody_can_say_what_is_new_each_signal_waits(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, has_queue: bool
+) -> None:
+    sent = finish_one_of_each(current, monkeypatch)
+    if has_queue:
+        MetadataStore(current.metadata_file).save(make_message(), 0)
+    played = PlayedQueue(monkeypatch)
+    monkeypatch.setattr(played, "messages", raising(error))
+    monkeypatch.setattr(heat, "deployments_of_server", raising(error))
+    monkeypatch.setattr(sources, "deployments_now", raising(error))
+    outbox = Outbox(current.state_dir)
+    assert Delivery(outbox, current).deliver_all() == 4
+    waiting = dict.fromkeys(("ZAQAR", "HEAT", "CFN", "TEMP_URL"), "outbox")
+    assert states(outbox) == {**waiting, "NO": "delivered"}
+    assert (played.bodies, played.signalled, sent) == ([], [], [])
+
+
+def test_without_a_source_of_its_own_a_server_waits_for_whom_it_can_ask_alone(
     current: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = finish(current, "zaqar")
-    finish(current, "heat", deploy_signal_transport="HEAT_SIGNAL")
-    finish(current, "none", deploy_signal_transport="NO_SIGNAL")
+    finish_one_of_each(current, monkeypatch)
+    PlayedQueue(monkeypatch)
+    monkeypatch.setattr(heat, "deployments_of_server", raising(TemporaryError("503")))
+    outbox = Outbox(current.state_dir)
+    assert Delivery(outbox, current).deliver_all() == 2
+    sent = dict.fromkeys(("CFN", "TEMP_URL", "NO"), "delivered")
+    assert states(outbox) == {"ZAQAR": "outbox", "HEAT": "outbox", **sent}
+
+
+def test_a_signal_is_held_back_for_ten_minutes_of_tries_and_then_sent_without_a_look(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(transports, "send_presigned", lambda method, *_: sent.append(method))
+    monkeypatch.setattr(sources, "deployments_now", raising(TemporaryError("503")))
+    outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL", **NO_LOGIN)
+    refuse_for(outbox, monkeypatch, [30, *[30] * 20])
+    assert sent == []
+    assert "all the same" not in caplog.text
+    refuse_for(outbox, monkeypatch, [30])
+    assert sent == ["POST"]
+    assert "deployment a: signalling all the same: newer metadata cannot be" in caplog.text
+    assert states(outbox) == {"a": "delivered"}
+
+
+def test_a_queue_that_cannot_be_read_leaves_heat_to_say_what_is_new_for_a_signal_without_a_login(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL", **NO_LOGIN)
     MetadataStore(current.metadata_file).save(make_message(), 0)
     played = PlayedQueue(monkeypatch)
-    monkeypatch.setattr(played, "messages", raising(TemporaryError("away")))
-    monkeypatch.setattr(heat, "deployments_of_server", raising(TemporaryError("away")))
+    monkeypatch.setattr(played, "messages", raising(TemporaryError("503")))
+    played.at_heat = [NEWER]
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "superseded"}
+    assert {user.user_id for user in played.users} == {SECTION["zaqar"]["user_id"]}
+
+
+NEWER = make_deployment("new", deploy_resource_name="a", creation_time="2026-11-22T16:00:00Z")
+
+
+@pytest.mark.parametrize("transport", ["CFN_SIGNAL", "TEMP_URL_SIGNAL"])
+def test_a_signal_without_a_login_is_dropped_where_the_server_s_own_source_has_newer_metadata(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(transports, "send_presigned", lambda _, url, *__: sent.append(url))
+    asked: list[str] = []
+
+    def deployments_now(server_id: str, *_: Any) -> list[Any]:
+        asked.append(server_id)
+        return [parse_deployment(NEWER)]
+
+    monkeypatch.setattr(sources, "deployments_now", deployments_now)
+    outbox = finish(current, "a", deploy_signal_transport=transport, **NO_LOGIN)
+    finish(current, "b", deploy_signal_transport=transport, **NO_LOGIN)
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "superseded", "b": "delivered"}
+    assert (sent, asked) == (
+        [NO_LOGIN["deploy_signal_id"]],
+        ["ef33c16d-965f-4003-b1ed-e446a2a52e07"],
+    )
+
+
+def test_a_source_that_is_away_is_asked_once_for_all_that_waits(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def deployments_now(server_id: str, *_: Any) -> None:
+        asked.append(server_id)
+        raise away()
+
+    monkeypatch.setattr(sources, "deployments_now", deployments_now)
+    for name in ("a", "b"):
+        outbox = finish(current, name, deploy_signal_transport="CFN_SIGNAL", **NO_LOGIN)
     assert Delivery(outbox, current).deliver_all() == 2
-    assert states(outbox) == {"zaqar": "outbox", "heat": "outbox", "none": "delivered"}
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("transport", ["HEAT_SIGNAL", "ZAQAR_SIGNAL"])
