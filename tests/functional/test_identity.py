@@ -1,73 +1,18 @@
 """Copies of a used guest's disk, and disks that were put back, on the booted image."""
 
 import json
-import shutil
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testbed import config_drive
 from testbed.cloud import Cloud
 from testbed.guest import Container, copy_changes, wait_for
-from testbed.heat import Heat, Script, deployments_template
-from tests.functional.test_first_boot import first_metadata
+from testbed.heat import Heat
 from tests.integration.test_cloud import Guest
-
-STATE = "var/lib/heat-config-zaqar"
-RUNS = "var/tmp/runs"
-
-
-def saying(text: str) -> dict[str, Any]:
-    """Return a template whose one script notes that it ran, and says the text."""
-    return deployments_template({"say": Script(f"#!/bin/sh\necho {text} >>/{RUNS}\necho {text}\n")})
-
-
-def runs(guest: Container) -> list[str]:
-    path = guest.root / RUNS
-    return path.read_text().splitlines() if path.exists() else []
-
-
-class Servers:
-    """Boots guests as Nova boots servers: each with a config drive and an id of its own."""
-
-    def __init__(self, cloud: Cloud, heat: Heat, root: Path, directory: Path) -> None:
-        self._cloud = cloud
-        self._heat = heat
-        self._root = root
-        self._directory = directory
-        self._ends = ExitStack()
-
-    def stack(self, name: str, text: str) -> dict[str, Any]:
-        """Create a stack; return the first metadata of its server."""
-        self._heat.create_stack(name, saying(text))
-        self._ends.callback(self._heat.delete_stack, name)
-        return first_metadata(self._heat, name)
-
-    def boot(
-        self, metadata: dict[str, Any] | None, disk_of: Container | Path | None = None
-    ) -> Container:
-        """Boot a new server, from the image or from the disk of another one as it is now."""
-        guest = Container(self._root, self._directory / uuid.uuid4().hex)
-        self._ends.callback(guest.close)
-        guest.prepare(None, disk_of.changes if isinstance(disk_of, Container) else disk_of)
-        shutil.rmtree(guest.root / config_drive.SEED, ignore_errors=True)
-        user_data = (
-            config_drive.user_data(self._cloud.layout.program("python"), metadata)
-            if metadata
-            else ""
-        )
-        config_drive.write(guest.root / config_drive.SEED, user_data, str(uuid.uuid4()))
-        guest.boot()
-        return guest
-
-    def close(self) -> None:
-        """End all guests, then delete the stacks."""
-        self._ends.close()
+from tests.servers import STATE, Servers, first_metadata, runs, saying
 
 
 @pytest.fixture
