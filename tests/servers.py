@@ -17,6 +17,9 @@ from testbed.heat import Heat, Script, deployments_template
 STATE = "var/lib/heat-config-zaqar"
 # What each script that ran has said, a line for each run; scripts write there by themselves.
 RUNS = "var/tmp/runs"
+# While this file is there, a script with this line goes on.
+HOLD = "var/tmp/hold"
+HELD = f"while [ -e /{HOLD} ]; do sleep 0.1; done"
 _SETTINGS = "etc/heat-config-zaqar.toml"
 
 

@@ -16,13 +16,11 @@ from typing import Any
 from testbed.guest import METADATA_FILE, Container, wait_for
 from testbed.heat import Heat
 from tests.copies.wire import AccessLog, Request, Wire
-from tests.servers import STATE, Servers, first_metadata, runs, saying
+from tests.servers import HELD, HOLD, STATE, Servers, first_metadata, runs, saying
 
 # When the copy is made of the original, and what it is handed, by weight.
 MOMENTS = ("at rest", "a hook runs", "a signal waits", "messages wait")
 HANDED = {"another's metadata": 2, "the same metadata": 1, "no metadata": 1}
-_HOLD = "var/tmp/hold"
-_HELD = f"while [ -e /{_HOLD} ]; do sleep 0.1; done"
 # What the original's wire refuses: what would end the waiting.
 _WAITING = {
     "a signal waits": r"^POST .*/(messages|signal)[ ?]",
@@ -100,7 +98,7 @@ class Lane:
 
     def _original(self, number: int) -> Machine:
         name = f"first-{number}-{self._chance.getrandbits(24):06x}"
-        self._heat.create_stack(name, saying(name, _HELD))
+        self._heat.create_stack(name, saying(name, HELD))
         metadata = first_metadata(self._heat, name)
         wire = Wire(next(self._numbers))
         guest = self._servers.make(metadata, settings=wire.setting)
@@ -114,7 +112,7 @@ class Lane:
         own = f"copy-{outcome.number}-{self._chance.getrandbits(24):06x}"
         has_own = outcome.handed == "another's metadata"
         if has_own:
-            self._heat.create_stack(own, saying(own, _HELD))
+            self._heat.create_stack(own, saying(own, HELD))
         if outcome.moment != "at rest":
             self._reach(first, outcome.moment, text)
         metadata = {} if outcome.handed == "no metadata" else first.metadata
@@ -124,7 +122,7 @@ class Lane:
         wire = Wire(next(self._numbers))
         guest = self._servers.make(metadata, first.guest, wire.setting)
         copy = Machine(guest, wire, own, metadata)
-        (guest.root / _HOLD).unlink(missing_ok=True)
+        (guest.root / HOLD).unlink(missing_ok=True)
         known = runs(guest)
         self._boot_beside(first, copy, outcome, text)
         outcome.said = sum(item.address == wire.address for item in log.requests())
@@ -162,8 +160,8 @@ class Lane:
         """Update the original's stack, and come to where it is to be copied."""
         first.wire.refuses = _WAITING.get(moment, "")
         if moment == "a hook runs":
-            (first.guest.root / _HOLD).touch()
-        self._heat.update_stack(first.stack, saying(text, _HELD))
+            (first.guest.root / HOLD).touch()
+        self._heat.update_stack(first.stack, saying(text, HELD))
         reached: dict[str, Callable[[], bool]] = {
             "a hook runs": lambda: text in runs(first.guest),
             "a signal waits": lambda: any((first.guest.root / STATE / "outbox").glob("*.json")),
@@ -176,9 +174,9 @@ class Lane:
     def _release(self, first: Machine, moment: str, text: str) -> None:
         """Let the original go on; one that rests gets its update now."""
         first.wire.refuses = ""
-        (first.guest.root / _HOLD).unlink(missing_ok=True)
+        (first.guest.root / HOLD).unlink(missing_ok=True)
         if moment == "at rest":
-            self._heat.update_stack(first.stack, saying(text, _HELD))
+            self._heat.update_stack(first.stack, saying(text, HELD))
         if moment == "a signal waits":
             # The timer's time is half a minute.
             first.guest.run("systemctl", "start", "heat-config-zaqar-deliver.service")
