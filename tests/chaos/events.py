@@ -200,8 +200,8 @@ def reboot(life: Life) -> None:
 
 def disk_put_back(life: Life) -> None:
     """The disk is put back to where it was some changes ago."""
-    # One that was never told anything is a new machine's, and takes what it is told for new.
-    if life.source == "zaqar" and not life.guest.has_received(""):
+    # A disk from before the first message, or the first run, is a new machine's.
+    if not (life.guest.has_received("") if life.source == "zaqar" else life.guest.states()):
         return
     kept = life.keep_disk()
     for _ in range(life.random.randint(1, 3)):

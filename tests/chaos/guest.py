@@ -37,7 +37,8 @@ from tests.chaos.hostile import PRINTS
 from tests.chaos.steps import Steps
 
 _ENTRIES: dict[str, tuple[Callable[[], int], list[str]]] = {
-    "collect": (launcher.main, ["heat-config-zaqar-collect", "--one-time"]),
+    # Without a command, whatever the file says, it prints the metadata.
+    "collect": (launcher.main, ["heat-config-zaqar-collect", "--one-time", "--command", ""]),
     "print": (launcher.main, ["heat-config-zaqar-collect", "--print"]),
     "one-time": (launcher.main, ["heat-config-zaqar-collect", "--one-time", "--command", ":"]),
     "service": (launcher.main, ["heat-config-zaqar-collect", "--command", ":"]),
