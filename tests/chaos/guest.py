@@ -37,8 +37,7 @@ from tests.chaos.hostile import PRINTS
 from tests.chaos.steps import Steps
 
 _ENTRIES: dict[str, tuple[Callable[[], int], list[str]]] = {
-    # Without a command, whatever the file says, it prints the metadata.
-    "collect": (launcher.main, ["heat-config-zaqar-collect", "--one-time", "--command", ""]),
+    "collect": (launcher.main, ["heat-config-zaqar-collect", "--one-time"]),
     "print": (launcher.main, ["heat-config-zaqar-collect", "--print"]),
     "one-time": (launcher.main, ["heat-config-zaqar-collect", "--one-time", "--command", ":"]),
     "service": (launcher.main, ["heat-config-zaqar-collect", "--command", ":"]),
@@ -359,9 +358,10 @@ class Guest:
             main, arguments = _ENTRIES[entry]
             if entry in _COLLECTING:
                 more = ("--config-file", str(self.directory / "os-collect-config.conf"))
-                # A login that is forgotten takes these out of the file.
+                # The file of a login that is forgotten has these as built; what comes last counts.
                 cache = str(self.directory / "cache")
                 more += ("--cachedir", cache, "--backup-cachedir", f"{cache}-backup")
+                more += ("--command", "") if entry == "collect" else ()
                 more += (self._source,)
             self._redirect(entry)
             sys.argv = [*arguments, *more]
