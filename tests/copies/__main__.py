@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -24,6 +26,8 @@ from tests import ram_disk
 from tests.copies.run import HANDED, MOMENTS, Lane, Outcome
 from tests.servers import Servers
 
+Make = Callable[[], AbstractContextManager[Lane]]
+
 _BUILD = Path(__file__).resolve().parents[2] / "build"
 
 
@@ -34,6 +38,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--run", type=int, help="the number of the only run")
     parser.add_argument("--lanes", type=int, default=3, help="originals at the same time")
+    parser.add_argument(
+        "--most-seconds", type=float, default=10, help="for a stack of a copy's own; 10 if idle"
+    )
     parser.add_argument("--image", type=Path, default=_BUILD / "image" / "guest")
     options = parser.parse_args()
     image = images.load(options.image.absolute())
@@ -46,23 +53,21 @@ def main() -> int:
     cloud.up(print)
     try:
         with ram_disk.mounted(_BUILD / "copies") as directory:
-            outcomes = run(cloud, root, directory, options.seed, numbers, options.lanes)
+            make = partial(_lane, cloud, root, directory, count(), options.most_seconds)
+            outcomes = run(make, options.seed, numbers, options.lanes)
     finally:
         if not was_up:
             cloud.down()
     return report(options.seed, len(numbers), outcomes)
 
 
-def run(
-    cloud: Cloud, root: Path, directory: Path, seed: int, numbers: list[int], lanes: int
-) -> list[Outcome]:
+def run(make: Make, seed: int, numbers: list[int], lanes: int) -> list[Outcome]:
     """Carry out runs on a running cloud, some at the same time; return what they came to."""
     waiting: SimpleQueue[int] = SimpleQueue()
     for number in numbers:
         waiting.put(number)
     outcomes: list[Outcome] = []
-    machines = count()
-    work = partial(_work, cloud, root, directory, machines, seed, waiting, outcomes)
+    work = partial(_work, make, seed, waiting, outcomes)
     threads = [threading.Thread(target=work) for _ in range(lanes)]
     for thread in threads:
         thread.start()
@@ -71,26 +76,25 @@ def run(
     return outcomes
 
 
-def _work(
-    cloud: Cloud,
-    root: Path,
-    directory: Path,
-    machines: "count[int]",
-    seed: int,
-    waiting: "SimpleQueue[int]",
-    outcomes: list[Outcome],
-) -> None:
+@contextmanager
+def _lane(
+    cloud: Cloud, root: Path, directory: Path, machines: "count[int]", most_seconds: float
+) -> Iterator[Lane]:
     heat = Heat(cloud.admin_session())
     servers = Servers(cloud, heat, root, directory)
-    lane = Lane(servers, heat, cloud.log_directory / "zaqar.log", machines)
+    lane = Lane(servers, heat, cloud.log_directory / "zaqar.log", machines, most_seconds)
     try:
-        while True:
-            outcomes.append(lane.run(seed, waiting.get_nowait()))
-            _progress(outcomes)
-    except Empty:
+        yield lane
         lane.close()
     finally:
         servers.close()
+
+
+def _work(make: Make, seed: int, waiting: "SimpleQueue[int]", outcomes: list[Outcome]) -> None:
+    with make() as lane, suppress(Empty):
+        while True:
+            outcomes.append(lane.run(seed, waiting.get_nowait()))
+            _progress(outcomes)
 
 
 def report(seed: int, wanted: int, outcomes: list[Outcome]) -> int:
