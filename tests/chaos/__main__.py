@@ -8,13 +8,11 @@ again, with `--events 0,3,4` only these of it.
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing import Pipe
@@ -24,6 +22,7 @@ from random import Random
 
 from testbed.cloud import Cloud
 from testbed.isolated import require_isolation
+from tests import ram_disk
 from tests.chaos import tenant
 from tests.chaos.history import History, Plan
 from tests.chaos.life import Result
@@ -83,7 +82,7 @@ def run(cloud: Cloud, seeds: list[int], plan: Plan, guests: int, outages: int) -
     made = tenant.make(cloud, guests)
     # Some histories end before they have theirs.
     each = replace(plan, kills=-(-plan.kills * 11 // (10 * len(seeds))))
-    with _ram_disk(_BUILD / "chaos") as directory:
+    with ram_disk.mounted(_BUILD / "chaos") as directory:
         readers = [
             _fork(partial(_work, made, Place(number), directory, seeds[number::guests], each))
             for number in range(guests)
@@ -181,18 +180,6 @@ def _fork(action: Callable[[Connection], None]) -> Connection:
             os._exit(code)
     writer.close()
     return reader
-
-
-@contextmanager
-def _ram_disk(directory: Path) -> Iterator[Path]:
-    """Mount a file system in memory, where an fsync costs nothing."""
-    directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "chaos", str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        # Lazily: a guest's hook may still sit in it.
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 if __name__ == "__main__":

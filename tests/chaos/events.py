@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from tests.chaos.hostile import ENTRIES, NEIGHBOURS
-from tests.chaos.life import Life
+from tests.chaos.life import ROUND, Life
 from tests.chaos.surroundings import OUTAGES, REFUSALS
 
 Event = Callable[[Life], None]
@@ -30,6 +30,8 @@ _QUIET_SECONDS = 70
 _PAUSE_SECONDS = 25
 # A wake-up that never came costs a minute.
 _LATEST_SECONDS = 75
+_SERVICES = ("keystone", "zaqar", "heat")
+_MOST_COPY_ROUNDS = 10
 
 
 def create(life: Life, number: int = 0, hostile: Iterable[str] = ()) -> None:
@@ -182,13 +184,50 @@ def reboot(life: Life) -> None:
 
 
 def disk_put_back(life: Life) -> None:
-    """The disk is put back to an earlier state."""
-    raise NotImplementedError(life)
+    """The disk is put back to where it was some changes ago."""
+    # A disk from before the first message, or the first run, is a new machine's.
+    if not (life.guest.has_received("") if life.source == "zaqar" else life.guest.states()):
+        return
+    kept = life.keep_disk()
+    for _ in range(life.random.randint(1, 3)):
+        life.random.choice([create, update, update, interrupt])(life)
+        for entry in ROUND[: life.random.randint(0, len(ROUND))]:
+            life.run(entry)
+    life.put_disk_back(kept)
 
 
 def copy_booted_as_another(life: Life) -> None:
-    """A copy of the disk is booted as another guest, beside this one."""
-    raise NotImplementedError(life)
+    """A copy of the disk is booted as another guest, while messages may wait for this one."""
+    if not (life.guest.state / "owner.json").exists():
+        # It is of no machine yet.
+        return
+    life.random.choice([create, update, nothing])(life)
+    handed = life.random.choice(["another's metadata", "the same metadata", "no metadata"])
+    life.result.events[f"copy with {handed}"] += 1
+    metadata, machine = life.call("begin_copy", life.random.getrandbits(32))
+    is_anothers = handed == "another's metadata"
+    if not is_anothers:
+        metadata = life.call("first_metadata")[0] if handed == "the same metadata" else {}
+    known = {service: len(life.call("requests", service)) for service in _SERVICES}
+    copy = life.copy(metadata, machine)
+    for _ in range(_MOST_COPY_ROUNDS):
+        for entry in ROUND:
+            copy.run(entry)
+        if not (is_anothers and life.call("copy_waits")):
+            break
+    lines = [line for name in _SERVICES for line in life.call("requests", name)[known[name] :]]
+    names = life.call("names")
+    foreign = [line for line in lines if not is_anothers or any(name in line for name in names)]
+    found = life.call("end_copy")
+    starts = [config for what, config, _ in copy.runs() if what == "start"]
+    own = [config for configs in found["configs"].values() for config in configs]
+    life.result.troubles += [*copy.troubles, *found["troubles"]]
+    life.result.troubles += [f"foreign: a copy with {handed} says {line}" for line in foreign]
+    if starts != own * is_anothers:
+        life.result.troubles.append(f"foreign: a copy with {handed} ran {starts}, has {own}")
+    if is_anothers and found["lost"]:
+        life.result.troubles.append(f"lost: a copy's Heat waits for {found['lost']}")
+    copy.reboot()
 
 
 def collect(life: Life) -> None:
@@ -239,5 +278,5 @@ TROUBLES: dict[Event, float] = {
 }
 # The guest's own steps, one to three in a round, by weight.
 STEPS: dict[Event, float] = {collect: 4, apply: 4, deliver: 2, two_at_a_time: 2}
-# When the services are back, by probability. The last two wait for a guest that knows who it is.
-RESTARTS: dict[Event, float] = {reboot: 0.1, disk_put_back: 0, copy_booted_as_another: 0}
+# When the services are back, by probability.
+RESTARTS: dict[Event, float] = {reboot: 0.1, disk_put_back: 0.05, copy_booted_as_another: 0.05}

@@ -12,13 +12,14 @@ import signal
 import sys
 import time
 import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from keystoneclient.access import AccessInfo  # type: ignore[import-untyped]  # ships no types
 from os_collect_config import keystone
@@ -28,7 +29,7 @@ from heat_config_zaqar.deployment import parse_credentials
 from heat_config_zaqar.operate import cli
 from heat_config_zaqar.run import apply, processes
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
-from heat_config_zaqar.state import durable, outbox
+from heat_config_zaqar.state import durable, identity, outbox
 from heat_config_zaqar.wire.session import Connection
 from tests.chaos.disk import Journal
 from tests.chaos.hostile import PRINTS
@@ -49,6 +50,8 @@ _CODES = {"rerun": (0, 1, 2, 3)}
 # Their standard output is the metadata itself.
 _SHOW_SECRETS = ("collect", "print")
 _LONGEST_SECONDS = 90
+# What a copy of the disk has; the rest of a guest's directory is in memory, or the tests' own.
+_DISK = ("state", "cache", "cache-backup", "os-collect-config.conf")
 MAX_ATTEMPTS = 4
 # Few, so that histories come by the removal of old records.
 _KEPT_RECORDS = 2
@@ -134,7 +137,16 @@ class Guest:
         self._token = token
         self._boots = 0
         self._journal = Journal(self.state, directory / "journal")
-        self._write_settings({"request_timeout": 60, "max_attempts": MAX_ATTEMPTS} | settings)
+        self._machine = directory / "machine"
+        self._machine.write_text(str(uuid.uuid4()))
+        self._first_metadata = directory / "cfn-init-data"
+        paths = {
+            "first_metadata": str(self._first_metadata),
+            "conf_file": str(directory / "os-collect-config.conf"),
+            "cache_dir": str(directory / "cache"),
+        }
+        common: dict[str, object] = {"request_timeout": 60, "max_attempts": MAX_ATTEMPTS, **paths}
+        self._write_settings(common | settings)
         self.collect_from("zaqar", section)
         (directory / "prints").mkdir()
         for name, text in PRINTS.items():
@@ -224,6 +236,37 @@ class Guest:
         self.reboot()
         return lost
 
+    def hand_over(self, metadata: dict[str, Any], machine: str = "") -> None:
+        """Hand this machine its first metadata, as Heat's user-data does.
+
+        :param machine: its id of Nova, from now on.
+        """
+        self._first_metadata.write_text(json.dumps(metadata))
+        self._machine.write_text(machine or self._machine.read_text())
+
+    def keep_disk(self, kept: Path) -> None:
+        """Copy the disk as it is to a new place."""
+        kept.mkdir()
+        for name in _DISK:
+            _copy(self.directory / name, kept / name)
+        (kept / "lines").write_text(str(len(self.runs())))
+
+    def put_disk_back(self, kept: Path, random: Random) -> None:
+        """Cut the power, and give the machine the disk that it had; what it did since is lost."""
+        self.cut_power(random)
+        self.take_disk(kept)
+        known = int((kept / "lines").read_text())
+        lines = self.runs_file.read_text().splitlines(keepends=True)
+        lost = [line if line.startswith("beside") else f"lost-{line}" for line in lines[known:]]
+        self.runs_file.write_text("".join([*lines[:known], *lost]))
+
+    def take_disk(self, kept: Path) -> None:
+        """Have a copied disk from now on."""
+        for name in _DISK:
+            if (self.directory / name).is_dir():
+                shutil.rmtree(self.directory / name)
+            _copy(kept / name, self.directory / name)
+
     def output(self) -> str:
         """Return all that the programs wrote, but for metadata that somebody asked for."""
         written = [self._log, *self.directory.glob("*.out")]
@@ -246,7 +289,8 @@ class Guest:
     def runs(self) -> list[tuple[str, str, int]]:
         """Return what hooks did, in order: (start, end or beside, config id, pid).
 
-        `beside` is a start while the hook with that pid was running.
+        `beside` is a start while the hook with that pid was running; `lost-start` and `lost-end`
+        are of what the disk has lost since.
         """
         lines = [line.split() for line in self.runs_file.read_text().splitlines()]
         return [(what, config, int(pid)) for what, config, pid in lines]
@@ -311,6 +355,10 @@ class Guest:
             main, arguments = _ENTRIES[entry]
             if entry in _COLLECTING:
                 more = ("--config-file", str(self.directory / "os-collect-config.conf"))
+                # The file of a login that is forgotten has these as built; what comes last counts.
+                cache = str(self.directory / "cache")
+                more += ("--cachedir", cache, "--backup-cachedir", f"{cache}-backup")
+                more += ("--command", "") if entry == "collect" else ()
                 more += (self._source,)
             self._redirect(entry)
             sys.argv = [*arguments, *more]
@@ -320,6 +368,9 @@ class Guest:
             os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
             os.environ["HEAT_SHELL_CONFIG"] = str(self._config)
             outbox._KEPT_PER_RESOURCE = _KEPT_RECORDS
+            none = self.directory / "none"
+            identity._MACHINE_FILES = (self._machine, none, none)
+            identity._CONTAINER = none
             for module in (processes, apply):
                 vars(module)["boot_id"] = lambda: str(self._boots)
             if self._source == "heat" and self._token_path.exists():
@@ -362,3 +413,10 @@ class Guest:
         """Return the token for os-collect-config's collector `heat`, which never keeps one."""
         state = json.loads(json.loads(self._token_path.read_text()))
         return AccessInfo.factory(body=state["body"], auth_token=state["auth_token"])
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    elif source.exists():
+        shutil.copy2(source, target)

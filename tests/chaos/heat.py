@@ -114,6 +114,14 @@ class PlayedHeat:
         """What the guest's metadata says about its queue and login."""
         return self._tenant.section(self._place, self._queue)
 
+    def first_metadata(self) -> tuple[dict[str, Any], str]:
+        """Return what the server is handed first, and the id that Nova gives it."""
+        return {**self.snapshot(), "deployments": []}, self.server
+
+    def names(self) -> tuple[str, ...]:
+        """Return what a request about this stack has in it, whichever service it goes to."""
+        return (f"{self._stack}-", f"{self._stack}/", self.server)
+
     def configuration(self) -> dict[str, str]:
         """Return the section of os-collect-config.conf that is named as the source."""
         login = self._tenant.section(self._place, self._queue)

@@ -58,10 +58,12 @@ class Life:
         self.result.events[f"server with {SOURCES[self.source]}"] = 1
         local = directory / "local-data"
         local.mkdir(parents=True)
-        section = around.call("begin", seed, self.source, str(local))
-        self.guest = Guest(directory, section, around.token)
+        self._section = around.call("begin", seed, self.source, str(local))
+        self.guest = Guest(directory, self._section, around.token)
         self.guest.collect_from(self.source, around.call("configuration"))
         self.guest.set_hook(_HOOK)
+        self.guest.hand_over(*around.call("first_metadata"))
+        self._copies = 0
         self._armed = ""
         self._kind = ""
 
@@ -120,6 +122,35 @@ class Life:
         """Restart the machine."""
         self.guest.reboot()
         self._log_in_perhaps()
+
+    def keep_disk(self) -> Path:
+        """Copy the guest's disk as it is; return where the copy is."""
+        kept = self._beside("disk")
+        self.guest.keep_disk(kept)
+        return kept
+
+    def put_disk_back(self, kept: Path) -> None:
+        """Restart the machine with a disk that it had before."""
+        self.guest.put_disk_back(kept, self.random)
+        self._log_in_perhaps()
+
+    def copy(self, metadata: dict[str, Any], machine: str) -> Guest:
+        """Return another guest with this one's disk, and with the first metadata that it is handed.
+
+        :param machine: its id of Nova.
+        """
+        directory = self._beside("copy")
+        directory.mkdir()
+        made = Guest(directory, self._section, self.around.token)
+        made.take_disk(self.keep_disk())
+        made.hand_over(metadata, machine)
+        # What it sets aside and loses in a power cut nobody but its operator misses.
+        made.may_fail = True
+        return made
+
+    def _beside(self, name: str) -> Path:
+        self._copies += 1
+        return self.guest.directory / f"{name}-{self._copies}"
 
     def _ended(self, step: str) -> None:
         """Go on after a program has ended: at a step where it was killed, else empty."""

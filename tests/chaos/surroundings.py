@@ -59,6 +59,7 @@ class _Side:
         self._tenant = tenant
         self._place = place
         self._api = OrchestrationApi()
+        self._copys_heat: PlayedHeat | None = None
         self._proxies = {
             "keystone": proxy.FaultProxy(PORTS["keystone"], place.keystone),
             "zaqar": proxy.FaultProxy(PORTS["zaqar"], place.zaqar),
@@ -84,6 +85,25 @@ class _Side:
         self.open()
         self._api.heat = PlayedHeat(self._tenant, self._place, seed, source, local)
         return self._api.heat.section
+
+    def begin_copy(self, seed: int) -> tuple[dict[str, Any], str]:
+        """Begin another stack, with a deployment; return its server's first metadata and id.
+
+        It is reached by its queues alone: this Heat's own API is the first stack's.
+        """
+        self._copys_heat = PlayedHeat(self._tenant, self._place, seed)
+        self._copys_heat.create(1)
+        return self._copys_heat.first_metadata()
+
+    def copy_waits(self) -> int:
+        """Look for the signals of the other stack; return how many it still waits for."""
+        assert self._copys_heat
+        return self._copys_heat.poll()
+
+    def end_copy(self) -> dict[str, Any]:
+        """End the other stack; return what happened."""
+        assert self._copys_heat
+        return self._copys_heat.end()
 
     def outage(self, service: str, kind: str, times: int, wanted: str = "") -> None:
         """Let a service be away: refuse connections, or break so many requests.

@@ -13,23 +13,13 @@ from testbed.cloud import Cloud
 from testbed.guest import MAC, QEMU_HOST, Container, forwards, virtual_machine, wait_for
 from testbed.heat import Heat, Script, deployments_template
 from testbed.image import Image
+from tests.servers import first_metadata
 
 GREETING = Script(
     '#!/bin/sh\necho "hello $who"\nprintf %s "$n" >"$heat_outputs_path.number"\n',
     inputs={"who": "world", "n": 7},
     outputs=("number",),
 )
-
-
-def first_metadata(heat: Heat, stack: str) -> dict[str, Any]:
-    """Return the metadata that is in a new Nova server's user-data.
-
-    Heat builds that before there is a deployment, and gives a server of Nova's one collector more
-    than a deployed server.
-    """
-    login = heat.server_metadata_when_ready(stack)["os-collect-config"]
-    login["collectors"] = ["ec2", *login["collectors"]]
-    return {"deployments": [], "os-collect-config": login}
 
 
 def test_a_stack_completes_through_heats_user_data_and_nobody_else_can_read_the_password(

@@ -212,6 +212,13 @@ MUTATIONS = [
         "unit/collect/test_launcher.py",
     ),
     Mutation(
+        "a disk that was put back is not doubted where no queue is read",
+        "collect/launcher.py",
+        "            self._note_doubtful(found[1])\n",
+        "            pass\n",
+        "without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted",
+    ),
+    Mutation(
         "a doubt that is over keeps the guest asking",
         "collect/receiver.py",
         "        if not doubt:\n",

@@ -4,6 +4,7 @@ Invariant: the command line, the other collectors and the cache are upstream's; 
 the `zaqar` source, how long the loop sleeps and who may read the cache are ours.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -21,9 +22,11 @@ from os_collect_config import collect
 from heat_config_zaqar.collect import sources
 from heat_config_zaqar.collect.collector import Collector
 from heat_config_zaqar.collect.ownership import await_ownership
-from heat_config_zaqar.errors import ForeignStateError, SettingsError
+from heat_config_zaqar.errors import CorruptFileError, ForeignStateError, SettingsError
 from heat_config_zaqar.settings import Settings, load
+from heat_config_zaqar.snapshot import deployments_of
 from heat_config_zaqar.state import durable
+from heat_config_zaqar.state.outbox import Outbox
 
 # What os-refresh-config and the hooks expect, and what no file of ours is to have.
 _COMMAND_UMASK = 0o022
@@ -92,11 +95,36 @@ class _Keeper:
             _LOG.error("%s; nothing is collected for now", error)
             return set(), []
         self._has_collected = True
+        with contextlib.suppress(OSError, CorruptFileError):
+            self._note_doubtful(found[1])
         return found
+
+    def _note_doubtful(self, found: Any) -> None:
+        """Note what may have been finished before the disk was put back, where no queue is read.
+
+        It is what `Receiver` notes where one is: what is unfinished when metadata first comes after
+        a boot, but for a guest that has never run anything.
+
+        :param found: the content of each source, or the files with it.
+        """
+        if self._reads_queue() or self._settings.doubtful_file.exists():
+            return
+        read = (durable.read_json(Path(path)) for path in found)
+        contents = found.values() if isinstance(found, dict) else read
+        snapshots = [content for content in contents if isinstance(content, dict)]
+        known = {item.id for content in snapshots for item in deployments_of(content)}
+        outbox = Outbox(self._settings.state_dir)
+        if known and any(outbox.records()):
+            doubtful = {config_id for config_id in known if not outbox.is_finished(config_id)}
+            doubtful |= {entry.id for entry in outbox.pending()}
+            durable.write_json(self._settings.doubtful_file, sorted(doubtful))
+
+    def _reads_queue(self) -> bool:
+        return self._collector is not None and self._collector.configured
 
     def sleep(self, seconds: float) -> None:
         """Sleep until the queue is to be read again; as upstream asks where there is no queue."""
-        if self._collector is not None and self._collector.configured:
+        if self._collector is not None and self._reads_queue():
             self._collector.wait(collect.CONF.polling_interval)
             return
         # It also sleeps before it begins, see `splay`.

@@ -147,3 +147,21 @@ def test_a_boot_without_metadata_complains_once(guest: Guest) -> None:
     assert done.stderr.count("Connection refused") == 1, done.stderr
     assert done.stderr.count("blkid") <= 1
     assert "Unavailable" not in done.stderr
+
+
+@pytest.mark.parametrize("has_run_before", [True, False])
+def test_without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted(
+    guest: Guest, has_run_before: bool
+) -> None:
+    state = guest.directory / "state"
+    if has_run_before:
+        (state / "delivered").mkdir(parents=True)
+        (state / "delivered/done.json").write_text('{"id": "done"}')
+    listed = [{"id": name, "name": name, "group": "script"} for name in ("done", "lost")]
+    (guest.local / "heat.json").write_text(json.dumps({"deployments": listed}))
+    for command in ("", "true"):
+        assert guest.run("--one-time", "--command", command).returncode == 0
+        noted = guest.directory / "run/doubtful.json"
+        found = json.loads(noted.read_text()) if noted.exists() else []
+        assert found == (["lost"] if has_run_before else [])
+        noted.unlink(missing_ok=True)
