@@ -169,7 +169,7 @@ print(settings.load().max_attempts)'
 @test "metadata files that others may read are tightened before anything is configured" {
     for file in /var/lib/heat-cfntools/cfn-init-data /var/lib/cloud/data/cfn-init-data; do
         in_root sh -c "echo {} > $file; chmod 0644 $file"
-        in_root "$SCRIPTS/pre-configure.d/10-tighten-cfn-init-data"
+        in_root "$SCRIPTS/configure.d/10-tighten-cfn-init-data"
         [ "$(mode_of "$file")" = 600 ]
     done
 }

@@ -6,14 +6,16 @@ code is non-zero only where a result could not be made durable or a reboot is du
 os-collect-config then does not commit, and tries again or after the reboot.
 """
 
+import functools
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heat_config_zaqar import settings, signal_body
-from heat_config_zaqar.deliver.delivery import Delivery
 from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
 from heat_config_zaqar.errors import (
     CorruptFileError,
@@ -31,6 +33,9 @@ from heat_config_zaqar.state import durable, identity
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.state.runs import Identity, Run
 from heat_config_zaqar.succession import Succession
+
+if TYPE_CHECKING:
+    from heat_config_zaqar.deliver.delivery import Delivery
 
 CONFIG_FILE = "/var/run/heat-config/heat-config"
 _CONFIG_VARIABLE = "HEAT_SHELL_CONFIG"
@@ -97,8 +102,9 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
     outbox = Outbox(current.state_dir)
     with durable.locked(current.state_dir / "apply.lock"):
         _end_orphans(outbox)
-        delivery = Delivery(outbox, current)
-        delivery.supersede(deployments)
+        delivery = functools.cache(lambda: _delivery()(outbox, current))
+        if outbox.pending():
+            delivery().supersede(deployments)
         unfinished = [item for item in deployments if not outbox.is_finished(item.id)]
         results = Succession(outbox.results() if unfinished else ())
         # While a reboot is due nothing may start: it comes first, and ends this run.
@@ -110,8 +116,9 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
                 )
             else:
                 _execute(deployment, outbox, current)
-                delivery.deliver(deployment.id)
-        delivery.deliver_all()
+                delivery().deliver(deployment.id)
+        if outbox.pending():
+            delivery().deliver_all()
         outbox.prune()
 
 
@@ -126,6 +133,13 @@ def run_hook(deployment: Deployment, hook: Path, outbox: Outbox, current: Settin
     """
     _end_orphans(outbox)
     return body_of(deployment.group, _run_recorded(deployment, hook, outbox, current))
+
+
+def _delivery() -> "type[Delivery]":
+    """Import what talks HTTP, most of what a run imports; no first hook waits for it."""
+    from heat_config_zaqar.deliver.delivery import Delivery
+
+    return Delivery
 
 
 def _end_orphans(outbox: Outbox) -> None:
@@ -204,6 +218,7 @@ def _run_recorded(deployment: Deployment, hook: Path, outbox: Outbox, current: S
         _LOG.info(
             "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
         )
+        threading.Thread(target=_delivery).start()
 
     timeout = current.hook_timeout if deployment.timeout is None else deployment.timeout
     reboots = {_REBOOTS_VARIABLE: str(outbox.runs.of(deployment.id).reboots)}

@@ -57,6 +57,24 @@ def test_each_deployment_runs_once_however_often_it_is_applied(
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
 
 
+def test_nothing_that_talks_http_is_imported_before_there_is_something_to_deliver(
+    current: Settings,
+) -> None:
+    heavy = {"http", "keystoneauth1", "requests", "ssl", "urllib3", "zaqarclient"}
+    code = (
+        "import pathlib, sys\n"
+        "from heat_config_zaqar.run import apply\n"
+        "from heat_config_zaqar.settings import Settings\n"
+        f"apply.apply([], Settings(state_dir=pathlib.Path({str(current.state_dir)!r})))\n"
+        f"print({heavy!r}.intersection(sys.modules))\n"
+    )
+    path = {"PYTHONPATH": str(Path(apply.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **path}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
 def test_a_config_whose_successor_has_a_result_never_runs(
     current: Settings, tmp_path: Path
 ) -> None:
