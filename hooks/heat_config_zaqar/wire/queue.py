@@ -4,8 +4,6 @@ Invariant: reading consumes nothing; what a portal answers in Zaqar's place is n
 """
 
 import itertools
-import sys
-from types import ModuleType
 from typing import Any
 
 import requests
@@ -15,10 +13,6 @@ from zaqarclient.transport import http as zaqar_http
 from heat_config_zaqar.errors import AmbiguousError, RejectedError
 from heat_config_zaqar.wire.failures import translated
 from heat_config_zaqar.wire.session import Connection
-
-# zaqarclient imports it with its first request, 45 ms and 2.5 MiB, and calls nothing of it.
-for _name in ("jsonschema", "jsonschema.validators"):
-    sys.modules.setdefault(_name, ModuleType(_name))
 
 # Zaqar lists and deletes at most this many messages in one request.
 _PAGE = 20

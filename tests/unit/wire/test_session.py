@@ -4,10 +4,8 @@ A played Keystone and Zaqar stand behind the proxy; the real ones are in tests/f
 """
 
 import json
-import os
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -285,17 +283,3 @@ def self_signed(directory: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context
-
-
-def test_what_zaqarclient_imports_and_never_calls_is_not_loaded() -> None:
-    code = (
-        "import sys\n"
-        "import heat_config_zaqar.wire.queue\n"
-        "import zaqarclient.queues.v2.api\n"
-        "print('referencing' in sys.modules, zaqarclient.queues.v2.api.V2().label)\n"
-    )
-    path = {"PYTHONPATH": str(Path(heat.__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **path}, capture_output=True, text=True
-    )
-    assert (done.stdout, done.stderr) == ("False v2\n", "")
