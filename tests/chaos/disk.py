@@ -80,7 +80,10 @@ class Journal:
             "backup": kept,
             "content synced": content_synced,
         }
-        (self._directory / f"{name}.json").write_text(json.dumps(record))
+        # Whole or not at all, like what it notes: the process may be killed at any time.
+        written = self._directory / f"{name}.part"
+        written.write_text(json.dumps(record))
+        _rename(written, written.with_suffix(".json"))
 
     def _watched(self, path: Any) -> bool:
         return str(path).startswith(self._root)

@@ -377,8 +377,11 @@ class PlayedHeat:
         return bool(taken)
 
     def _take(self, queue: str, number: int) -> list[Any]:
-        answer = self._ask("DELETE", f"{queue}/messages?pop={number}")
-        return [message["body"] for message in answer.get("messages", [])]
+        """Take the oldest messages. Heat pops: a pop whose answer is lost would be lost by us."""
+        found = self._ask("GET", f"{queue}/messages?echo=true&limit={number}").get("messages", [])
+        for message in found:
+            self._ask("DELETE", f"{queue}/messages/{message['id']}")
+        return [message["body"] for message in found]
 
     def _complete(self, item: Resource, body: Any, way: str) -> None:
         current = item.configs[-1]
