@@ -27,7 +27,7 @@ _WAITING = {
     "a signal waits": r"^POST .*/(messages|signal)[ ?]",
     "messages wait": r"^GET .*/queues/",
 }
-_PATIENCE = 90.0
+_PATIENCE = 300.0
 
 
 @dataclass
