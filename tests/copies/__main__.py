@@ -52,6 +52,9 @@ def main() -> int:
     cloud = Cloud(_BUILD / "cloud", heat_options={"rpc_response_timeout": 600})
     was_up = any(cloud.status().values())
     cloud.up(print)
+    client = Heat(cloud.admin_session())
+    for left_behind in client.names():
+        client.delete_stack(left_behind, wait=False)
     try:
         with ram_disk.mounted(_BUILD / "copies") as directory:
             make = partial(_lane, cloud, root, directory, count(), options.most_seconds)

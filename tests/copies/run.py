@@ -5,6 +5,7 @@ Invariant: all of a run's choices come of its own chance; what it found wrong is
 
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ _WAITING = {
     "a signal waits": r"^POST .*/(messages|signal)[ ?]",
     "messages wait": r"^GET .*/queues/",
 }
-_PATIENCE = 90.0
+_PATIENCE = 300.0
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Lane:
         self._numbers = numbers
         self._most_seconds = most_seconds
         self._first: Machine | None = None
+        self._copy: Machine | None = None
         self._chance = Random()  # noqa: S311 # repeatable, not secret
 
     def run(self, seed: int, number: int) -> Outcome:
@@ -86,17 +88,15 @@ class Lane:
         handed = self._chance.choices(list(HANDED), list(HANDED.values()))[0]
         outcome = Outcome(number, self._chance.choice(MOMENTS), handed)
         began = time.monotonic()
-        first = copy = None
+        self._copy = None
         try:
-            first = self._first = self._first or self._original(number)
-            copy = self._run(first, outcome)
+            first = self._first or self._original(number)
+            self._run(first, outcome)
         except Exception as error:  # noqa: BLE001 # whatever it is, the run did not hold
             outcome.troubles.append(f"{type(error).__name__}: {error}")
-        if outcome.troubles and first:
-            outcome.troubles.append(f"the original: {_journal(first.guest)}")
-        if outcome.troubles and copy:
-            outcome.troubles.append(f"the copy: {_journal(copy.guest)}")
-        self._go_on(outcome, copy)
+        for machine in filter(None, (self._first, self._copy) if outcome.troubles else ()):
+            outcome.troubles.append(f"{machine.stack}: {_journal(machine.guest)}")
+        self._go_on(outcome)
         outcome.took = time.monotonic() - began
         return outcome
 
@@ -106,19 +106,20 @@ class Lane:
         self._first = None
 
     def _original(self, number: int) -> Machine:
-        name = f"first-{number}-{self._chance.getrandbits(24):06x}"
+        name = f"first-{number}-{uuid.uuid4().hex[:6]}"
         self._heat.create_stack(name, saying(name, HELD))
         metadata = first_metadata(self._heat, name)
         wire = Wire(next(self._numbers))
         guest = self._servers.make(metadata, settings=wire.setting)
+        self._first = Machine(guest, wire, name, metadata)
         guest.boot()
         self._heat.wait_for(name, ["CREATE_COMPLETE"], _PATIENCE)
-        return Machine(guest, wire, name, metadata)
+        return self._first
 
-    def _run(self, first: Machine, outcome: Outcome) -> Machine:
+    def _run(self, first: Machine, outcome: Outcome) -> None:
         log = AccessLog(self._log)
         text = f"{outcome.number}-of-the-original"
-        own = f"copy-{outcome.number}-{self._chance.getrandbits(24):06x}"
+        own = f"copy-{outcome.number}-{uuid.uuid4().hex[:6]}"
         has_own = outcome.handed == "another's metadata"
         if has_own:
             self._heat.create_stack(own, saying(own, HELD))
@@ -130,7 +131,7 @@ class Lane:
         self._pause(1)
         wire = Wire(next(self._numbers))
         guest = self._servers.make(metadata, first.guest, wire.setting)
-        copy = Machine(guest, wire, own, metadata)
+        copy = self._copy = Machine(guest, wire, own, metadata)
         (guest.root / HOLD).unlink(missing_ok=True)
         known = runs(guest)
         self._boot_beside(first, copy, outcome, text)
@@ -142,7 +143,6 @@ class Lane:
             outcome.troubles.append(f"the copy had run {known}, now {runs(guest)}")
         if outcome.seconds is not None and outcome.seconds > self._most_seconds:
             outcome.troubles.append(f"late: the copy's own stack took {outcome.seconds:.1f} s")
-        return copy
 
     def _boot_beside(self, first: Machine, copy: Machine, outcome: Outcome, text: str) -> None:
         """Boot the copy and let the original go on, in any order, until both are where they end."""
@@ -152,15 +152,16 @@ class Lane:
         ]
         self._chance.shuffle(acts)
         with ThreadPoolExecutor(1) as pool:
+            has_own = outcome.handed == "another's metadata"
+            own = pool.submit(self._await_own, copy) if has_own else None
             acts[0]()
             self._pause(4)
             acts[1]()
-            original = pool.submit(self._await_output, first.stack, text)
-            if outcome.handed == "another's metadata":
-                outcome.seconds = self._await_own(copy)
+            if own:
+                outcome.seconds = own.result()
             else:
                 _await_standstill(copy.guest)
-            original.result()
+            self._await_output(first.stack, text)
         # The timer's time is half a minute.
         copy.guest.run("systemctl", "start", "heat-config-zaqar-deliver.service")
         self._pause(2)
@@ -209,8 +210,9 @@ class Lane:
         assert stack.outputs["say_deploy_stdout"] == f"{copy.stack}\n", stack.outputs
         return seconds
 
-    def _go_on(self, outcome: Outcome, copy: Machine | None) -> None:
+    def _go_on(self, outcome: Outcome) -> None:
         """End what the next run does not need; now and then the copy is the next original."""
+        copy = self._copy
         has_own = outcome.handed == "another's metadata"
         if outcome.troubles:
             self.close()
