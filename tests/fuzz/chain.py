@@ -258,6 +258,7 @@ class Guest:
         self.cloud.signals = []
         self.cloud.unreachable = set()
         self.cloud.metadata = json.dumps(case.snapshot)
+        self.cloud.at_heat = None
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -40,6 +40,7 @@ _QUEUE_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 _MESSAGES = re.compile("/zaqar/v2/queues/([^/]*)/messages")
 _QUEUE = re.compile("/zaqar/v2/queues/([^/]*)")
 _HEAT_SIGNAL = re.compile("/heat/v1/[^/]+/stacks/([^/]+)/([^/]+)/resources/([^/]+)/signal")
+_OF_SERVER = re.compile("/heat/v1/[^/]+/software_deployments/metadata/[^/]+")
 
 _TOKEN = {"X-Auth-Token": "token"}
 # Says for a URL whether requests can send there at all.
@@ -79,12 +80,14 @@ class StandInCloud:
     """What all services together hold.
 
     :ivar metadata: the text of the one message in the metadata queue; None for an empty queue.
+    :ivar at_heat: the deployments that Heat lists, to a guest that has read the message.
     :ivar signals: what arrived, as (name of the queue or resource, or end of the URL, body).
     :ivar unreachable: URLs of other hosts that somebody tried.
     """
 
     def __init__(self) -> None:
         self.metadata: str | None = None
+        self.at_heat: list[Any] | None = None
         self.signals: list[tuple[str, Any]] = []
         self.unreachable: set[str] = set()
 
@@ -146,6 +149,8 @@ class StandInCloud:
             return 401, {}
         if found := _HEAT_SIGNAL.fullmatch(path):
             return self._take_signal(unquote(found[3]), body)
+        if _OF_SERVER.fullmatch(path) and self.at_heat is not None:
+            return 200, {"metadata": self.at_heat}
         if found := _MESSAGES.fullmatch(path):
             return self._messages(method, unquote(found[1]), body)
         if _QUEUE.fullmatch(path) and method == "GET":
@@ -161,8 +166,8 @@ class StandInCloud:
             return status, {"resources": [f"/v2/queues/{queue}/messages/1" for _ in stored]}
         is_metadata = queue == SECTION["zaqar"]["queue_id"]
         if method == "DELETE":
-            if is_metadata:
-                self.metadata = None
+            if is_metadata and self.metadata is not None:
+                self.at_heat, self.metadata = _deployments_of(self.metadata), None
             return 204, b""
         if is_metadata and self.metadata is not None:
             text = '{"messages": [{"href": "/v2/queues/q/messages/1", "id": "1", "ttl": 3600, '
@@ -228,6 +233,12 @@ class _Short:
         status, content = self._cloud.answer(method, urlsplit(path).path, _TOKEN, raw)
         check(mock.Mock(status_code=status, headers={}, content=b""), f"{method} {path}")
         return json.loads(content) if isinstance(content, bytes) and content else content
+
+
+def _deployments_of(metadata: str) -> list[Any]:
+    snapshot = json.loads(metadata)
+    listed = snapshot.get("deployments") if isinstance(snapshot, dict) else None
+    return listed if isinstance(listed, list) else []
 
 
 def _path_of(queue: Queue) -> str:

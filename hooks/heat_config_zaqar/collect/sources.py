@@ -96,10 +96,10 @@ def deployments_now(
 
 @functools.cache
 def _configured(path: Path) -> Any:
-    guard()
     collect.setup_conf()
     files = [str(path)] if path.exists() else []
     collect.CONF([], default_config_files=files, default_config_dirs=[])
+    guard()
     return collect.CONF
 
 
