@@ -72,6 +72,8 @@ class Guest:
             "deploy_queue_id": queue,
             **{f"deploy_{key}": self._section[key] for key in ("auth_url", "user_id")},
             **{f"deploy_{key}": self._section[key] for key in ("project_id", "password")},
+            # Histories of chaos leave regions of their own in the catalog.
+            "deploy_region_name": self._section["region_name"],
         }
         listed = [{"name": key, "value": inputs[key]} for key in inputs]
         deployment = parse_deployment({"id": queue, "group": "script", "inputs": listed})
