@@ -184,7 +184,7 @@ class Heat:
     def snapshot_stack(self, name: str) -> str:
         """Begin to take a snapshot of a stack; return the snapshot's id."""
         shown = self._api.post(f"{self._path(name)}/snapshots", json={}).json()
-        return str(shown["snapshot"]["id"])
+        return str(shown["id"])
 
     def restore_stack(self, name: str, snapshot: str) -> None:
         """Begin to make a stack again what it was at a snapshot."""
