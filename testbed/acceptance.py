@@ -28,13 +28,7 @@ from testbed import image as images
 from testbed.guest import GuestError, container, unpack
 from testbed.heat import Heat, HeatError
 from testbed.isolated import NotIsolatedError
-from testbed.operator_actions import (
-    DEFAULT_ACTIONS,
-    FAREWELL,
-    NOT_BY_DEFAULT,
-    Trial,
-    TrialError,
-)
+from testbed.operator_actions import ACTIONS, FAREWELL, Trial, TrialError
 
 _NEEDED = ("orchestration", "messaging")
 _TO_BOOT_THERE = ("compute", "image", "network")
@@ -87,11 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--actions",
         nargs="*",
-        choices=(*DEFAULT_ACTIONS, *NOT_BY_DEFAULT),
-        default=list(DEFAULT_ACTIONS),
+        choices=list(ACTIONS),
+        default=list(ACTIONS),
         metavar="ACTION",
-        help=f"what is done to a server of Nova; default: {' '.join(DEFAULT_ACTIONS)}; also: "
-        + ", ".join(f"{name} ({reason})" for name, reason in NOT_BY_DEFAULT.items()),
+        help=f"what is done to a server of Nova; default: {' '.join(ACTIONS)}",
     )
     return parser
 

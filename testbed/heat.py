@@ -182,6 +182,15 @@ class Heat:
         """Begin to resume a suspended stack."""
         self._api.post(f"{self._path(name)}/actions", json={"resume": None})
 
+    def snapshot_stack(self, name: str) -> str:
+        """Begin to take a snapshot of a stack; return the snapshot's id."""
+        shown = self._api.post(f"{self._path(name)}/snapshots", json={}).json()
+        return str(shown["id"])
+
+    def restore_stack(self, name: str, snapshot: str) -> None:
+        """Begin to make a stack again what it was at a snapshot."""
+        self._api.post(f"{self._path(name)}/snapshots/{snapshot}/restore")
+
     def delete_stack(self, name: str, wait: bool = True, timeout: float = 300.0) -> None:
         """Delete a stack, if there is one; by default wait until it is gone.
 

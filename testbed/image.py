@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from testbed import image_files, kpartx
+from testbed import heat_agents, image_files, kpartx
 from testbed.image_files import ImageError as ImageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -42,6 +42,8 @@ TOOLS = {
 TOOLS_TO_PARTITION = {"kpartx": "kpartx", "sgdisk": "gdisk"}
 
 README_ELEMENTS = ("cloud-init", "heat-config-zaqar")
+# OpenStack's scenario deploys by these hooks of heat-agents too, with the programs they call.
+SCENARIO_ELEMENTS = ("heat-config-cfn-init", "heat-config-puppet", "-p heat-cfntools,puppet-agent")
 README_RELEASE = "bookworm"
 README_PATH = "$(heat-config-zaqar-elements)"
 
@@ -361,10 +363,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="path of the image, no suffix")
     parser.add_argument("--distribution", default="debian")
     parser.add_argument("--release", default="bookworm")
+    parser.add_argument(
+        "--scenario", action="store_true", help="with what OpenStack's own scenario deploys by"
+    )
     options = parser.parse_args()
     try:
         image = build(
-            options.out.absolute(), distribution=options.distribution, release=options.release
+            options.out.absolute(),
+            distribution=options.distribution,
+            release=options.release,
+            elements=(*README_ELEMENTS, *(SCENARIO_ELEMENTS if options.scenario else ())),
+            extra_elements_path=(heat_agents.elements_path(),) if options.scenario else (),
         )
     except (ImageError, subprocess.CalledProcessError) as error:
         print(f"image: {error}", file=sys.stderr)

@@ -61,6 +61,22 @@ def test_a_directory_that_once_had_nova_has_it_for_every_later_command(
     assert later.service_names == cloud_with_nova.service_names
 
 
+def test_glance_takes_an_image_in_chunks_of_the_size_that_nova_sends_a_snapshot_in(
+    cloud_with_nova: Cloud, demo: Connection
+) -> None:
+    assert cloud_with_nova
+    body = {"name": "chunks", "disk_format": "raw", "container_format": "bare"}
+    path = f"/images/{demo.image.post('/images', json=body).json()['id']}"
+    chunks = (bytes(1 << 20) for _ in range(3))
+    octets = {"Content-Type": "application/octet-stream"}
+    try:
+        answer = demo.image.put(f"{path}/file", data=chunks, headers=octets)
+        assert answer.status_code == 204
+        assert demo.image.get(path).json()["size"] == 3 << 20
+    finally:
+        demo.image.delete(path)
+
+
 def test_a_guest_is_on_the_bridge_and_ends_with_libvirtd(
     cloud_with_nova: Cloud, server: Server
 ) -> None:

@@ -2,7 +2,9 @@
 
 import configparser
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -10,7 +12,15 @@ from testbed import isolated
 from testbed.cloud import nova
 from testbed.cloud.layout import SECRET_NAMES, Layout
 from testbed.cloud.nova import machine
-from testbed.operator_actions import FAREWELL, group_template, template
+from testbed.heat import Heat, Stack
+from testbed.operator_actions import (
+    ACTIONS,
+    FAREWELL,
+    Trial,
+    TrialError,
+    group_template,
+    template,
+)
 from testbed.tempest import EXPECTED, expected, judge
 
 SERVER = {"image": "guest", "flavor": "m1.small", "networks": [{"network": "private"}]}
@@ -81,6 +91,60 @@ def test_a_group_deploys_to_both_servers_of_nova() -> None:
     servers = resources["both"]["properties"]["servers"].values()
     names = [server["get_resource"] for server in servers]
     assert [resources[name]["type"] for name in names] == ["OS::Nova::Server"] * 2
+
+
+class InstantHeat:
+    """A Heat whose guest does at once whatever it is given."""
+
+    def __init__(self, *, restores: bool) -> None:
+        self._restores = restores
+        self._status = "CREATE_COMPLETE"
+        self._who = self._kept = "create"
+
+    def stack(self, name: str) -> Stack:
+        outputs = {
+            "greet_deploy_stdout": f"hello {self._who}\n",
+            "greet_number": "7",
+            "greet_deploy_status_code": 0,
+            "loud_deploy_stdout": "x" * 10000,
+        }
+        return Stack(name, "id", self._status, "", outputs)
+
+    def resource_statuses(self, stack: str) -> dict[str, str]:
+        assert stack
+        return {}
+
+    def update_stack(self, name: str, changed: Mapping[str, Any]) -> None:
+        assert name
+        self._who = changed["resources"]["greet"]["properties"]["input_values"]["who"]
+        self._status = "UPDATE_COMPLETE"
+
+    def snapshot_stack(self, name: str) -> str:
+        self._kept = self._who
+        self._status = "SNAPSHOT_COMPLETE"
+        return f"snapshot of {name}"
+
+    def restore_stack(self, name: str, snapshot: str) -> None:
+        assert snapshot == f"snapshot of {name}"
+        self._status = "RESTORE_COMPLETE"
+        if self._restores:
+            self._who = self._kept
+
+
+def trial_with(heat: InstantHeat, told: list[str]) -> Trial:
+    return Trial(cast(Any, None), cast(Heat, heat), "stack", SERVER, 1.0, told.append)
+
+
+def test_an_action_is_followed_by_a_deployment_and_says_what_each_took() -> None:
+    told: list[str] = []
+    trial_with(InstantHeat(restores=True), told).run("restore")
+    assert told[0] == "action restore"
+    assert re.fullmatch(r"restore took \d+ s, the deployment after it \d+ s", told[-1])
+
+
+def test_a_restored_stack_must_show_what_it_had_at_its_snapshot() -> None:
+    with pytest.raises(TrialError, match="hello undone"):
+        ACTIONS["restore"](trial_with(InstantHeat(restores=False), []))
 
 
 def test_a_failure_that_is_not_listed_fails_the_run() -> None:

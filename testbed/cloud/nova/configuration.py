@@ -178,6 +178,8 @@ def _nova_compute(layout: Layout, secrets: Mapping[str, str]) -> dict[str, Mappi
             "mkisofs_cmd": "genisoimage",
             "vif_plugging_timeout": 0,
             "vif_plugging_is_fatal": False,
+            # Guests mostly wait: more of them than two cores would be given at once.
+            "cpu_allocation_ratio": 16.0,
         },
         "libvirt": {
             "connection_uri": f"qemu+unix:///system?socket={layout.libvirt_socket}",

@@ -79,8 +79,13 @@ def _glance(layout: Layout) -> Service:
         needs=("mariadb",),
         prepare=((layout.nova_program("glance-manage"), "--config-file", config, "db_sync"),),
         environment=_environment(layout, OS_GLANCE_CONFIG_DIR=str(layout.etc)),
-        # Nova sends a snapshot in chunks.
-        options=("--lazy-apps", "--http-chunked-input"),
+        # Nova sends a snapshot in chunks of 1 MiB: with their framing they are over uWSGI's own
+        # limit; and between two of them a busy machine takes longer than its four seconds.
+        options=(
+            "--lazy-apps",
+            *("--chunked-input-limit", str(4 << 20)),
+            *("--chunked-input-timeout", "60"),
+        ),
     )
 
 
