@@ -36,8 +36,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
         tree = _copy(Path(directory))
         # One run of all tests as they are: what fails anyway proves nothing.
-        if _fails(tree, sorted({item.node for item in chosen})):
-            print("mutations: a test of the list fails on the product as it is")
+        if failed := _failed(tree, sorted({item.node for item in chosen})):
+            print(f"mutations: this fails on the product as it is: {failed}")
             return 1
         survivors = [item.name for item in chosen if not _noticed(tree, item)]
     print(
@@ -57,7 +57,7 @@ def _noticed(tree: Path, mutation: Mutation) -> bool:
         return False
     path.write_text(text.replace(mutation.fix, mutation.without))
     try:
-        noticed = _fails(tree, [mutation.node])
+        noticed = bool(_failed(tree, [mutation.node]))
     finally:
         path.write_text(text)
     print(f"{'noticed' if noticed else 'SURVIVED':16} {mutation.name}", flush=True)
@@ -75,7 +75,8 @@ def _copy(directory: Path) -> Path:
     return directory
 
 
-def _fails(tree: Path, tests: list[str]) -> bool:
+def _failed(tree: Path, tests: list[str]) -> str:
+    """Run tests until one fails; return pytest's line about that one, empty for none."""
     environment = {**os.environ, "PYTHONPATH": f"{tree}:{tree / 'hooks'}"}
     done = subprocess.run(
         [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
@@ -89,7 +90,8 @@ def _fails(tree: Path, tests: list[str]) -> bool:
     # 1: tests failed; 4 and 5: no such test, which proves nothing.
     if done.returncode not in (0, 1):
         raise SystemExit(f"mutations: pytest ended with {done.returncode}:\n{done.stdout}")
-    return done.returncode == 1
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0] if done.returncode else ""
 
 
 if __name__ == "__main__":
