@@ -140,13 +140,7 @@ class Guest:
         self._machine = directory / "machine"
         self._machine.write_text(str(uuid.uuid4()))
         self._first_metadata = directory / "cfn-init-data"
-        paths = {
-            "first_metadata": str(self._first_metadata),
-            "conf_file": str(directory / "os-collect-config.conf"),
-            "cache_dir": str(directory / "cache"),
-        }
-        common: dict[str, object] = {"request_timeout": 60, "max_attempts": MAX_ATTEMPTS, **paths}
-        self._write_settings(common | settings)
+        self._write_settings({"request_timeout": 60, "max_attempts": MAX_ATTEMPTS} | settings)
         self.collect_from("zaqar", section)
         (directory / "prints").mkdir()
         for name, text in PRINTS.items():
@@ -403,7 +397,9 @@ class Guest:
         places = {
             "state_dir": self.state,
             "runtime_dir": self.directory / "run",
+            "first_metadata": self._first_metadata,
             "conf_file": self.directory / "os-collect-config.conf",
+            "cache_dir": self.directory / "cache",
         }
         lines = [f'{name} = "{path}"' for name, path in places.items()]
         lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
