@@ -286,7 +286,7 @@ def test_a_rerun_whose_terminal_is_closed_leaves_no_hook_that_goes_on_beside_the
     current: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    once = f"[ -e {log} ] && exit; echo start >>{log}; sleep 5; echo end >>{log}"
+    once = f"[ -e {log} ] && exit; echo start >>{log}; sleep 60; echo end >>{log}"
     hook(tmp_path / "hooks", once)
     outbox = Outbox(current.state_dir)
     deployment = parse_deployment(quiet("a"))
