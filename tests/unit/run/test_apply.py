@@ -294,11 +294,13 @@ def test_a_rerun_whose_terminal_is_closed_leaves_no_hook_that_goes_on_beside_the
     (tmp_path / "a.json").write_text(json.dumps(quiet("a")))
     use_settings(current, monkeypatch)
     text = (
-        "import json, pathlib, sys\n"
+        "import json, pathlib, signal, sys\n"
         "from heat_config_zaqar import settings\n"
         "from heat_config_zaqar.deployment import parse_deployment\n"
         "from heat_config_zaqar.run import apply, hook_runner\n"
         "from heat_config_zaqar.state.outbox import Outbox\n"
+        # As in a terminal, whatever runs these tests.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "deployment = parse_deployment(json.loads(pathlib.Path(sys.argv[1]).read_text()))\n"
         "current = settings.load()\n"
         "hook = hook_runner.find('script')\n"
