@@ -8,7 +8,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
-from os_collect_config import collect, local, merger
+from os_collect_config import collect
 
 from heat_config_zaqar.collect import sources
 from heat_config_zaqar.deployment import Credentials
@@ -36,14 +36,8 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ask]:
+def ask(upstream: None, tmp_path: Path) -> Iterator[Ask]:  # noqa: ARG001 # ends it
     """A function that takes os-collect-config.conf, and returns the ids of what its source has."""
-    monkeypatch.setattr(collect, "COLLECTORS", dict(collect.COLLECTORS))
-    monkeypatch.setattr(collect, "cache", collect.cache)
-    monkeypatch.setattr(merger, "merged_list_from_content", merger.merged_list_from_content)
-    monkeypatch.setattr(local, "locale", local.locale)
-    found = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    before = {logger: list(logger.filters) for logger in found}
     settings = Settings(conf_file=tmp_path / "os-collect-config.conf", request_timeout=1)
     users: list[Any] = []
 
@@ -60,8 +54,6 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ask]:
     assert not (tmp_path / "cache").exists()
     collect.CONF.reset()
     sources._configured.cache_clear()
-    for logger, filters in before.items():
-        logger.filters[:] = filters
 
 
 def cfn(service: Service) -> str:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from os_collect_config import cache, collect, exc, local, merger
+from os_collect_config import cache, collect, exc, local
 
 from heat_config_zaqar.collect.sources import file_name, guard, merged
 from heat_config_zaqar.snapshot import deployments_of
@@ -18,20 +18,12 @@ KEYS = ["deployments"]
 
 
 @pytest.fixture
-def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def guarded(upstream: None, tmp_path: Path) -> Iterator[Path]:  # noqa: ARG001 # ends it
     """Upstream's table with a guard, until the end of the test; returns the cache directory."""
-    monkeypatch.setattr(collect, "COLLECTORS", dict(collect.COLLECTORS))
-    monkeypatch.setattr(collect, "cache", collect.cache)
-    monkeypatch.setattr(merger, "merged_list_from_content", merger.merged_list_from_content)
-    monkeypatch.setattr(local, "locale", local.locale)
-    found = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    before = {logger: list(logger.filters) for logger in found}
     guard()
     with pytest.MonkeyPatch.context() as options:
         options.setattr(cache, "cfg", SimpleNamespace(CONF=SimpleNamespace(cachedir=str(tmp_path))))
         yield tmp_path
-    for logger, filters in before.items():
-        logger.filters[:] = filters
 
 
 @pytest.mark.parametrize("content", [None, 3, "text", [], {}, {"deployments": 3}])
