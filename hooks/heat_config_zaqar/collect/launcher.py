@@ -78,7 +78,6 @@ class _Keeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._collector: Collector | None = None
-        self._has_collected = False
 
     def collector(self) -> Collector:
         if self._collector is None:
@@ -94,9 +93,12 @@ class _Keeper:
         except OSError as error:
             _LOG.error("%s; nothing is collected for now", error)
             return set(), []
-        self._has_collected = True
-        with contextlib.suppress(OSError, CorruptFileError):
-            self._note_doubtful(found[1])
+        if not self._reads_queue():
+            with contextlib.suppress(OSError, CorruptFileError):
+                if not self._settings.doubtful_file.exists():
+                    self._note_doubtful(found[1])
+                if not self._settings.collected_file.exists():
+                    durable.write_json(self._settings.collected_file, time.time())
         return found
 
     def _note_doubtful(self, found: Any) -> None:
@@ -107,8 +109,6 @@ class _Keeper:
 
         :param found: the content of each source, or the files with it.
         """
-        if self._reads_queue() or self._settings.doubtful_file.exists():
-            return
         read = (durable.read_json(Path(path)) for path in found)
         contents = found.values() if isinstance(found, dict) else read
         snapshots = [content for content in contents if isinstance(content, dict)]
@@ -127,7 +127,4 @@ class _Keeper:
         if self._collector is not None and self._reads_queue():
             self._collector.wait(collect.CONF.polling_interval)
             return
-        # It also sleeps before it begins, see `splay`.
-        if self._has_collected and not self._settings.collected_file.exists():
-            durable.write_json(self._settings.collected_file, time.time())
         time.sleep(seconds)

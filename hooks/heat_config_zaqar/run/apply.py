@@ -103,6 +103,8 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
     with durable.locked(current.state_dir / "apply.lock"):
         _end_orphans(outbox)
         delivery = functools.cache(lambda: _delivery()(outbox, current))
+        # Somebody may call os-refresh-config before that: what waits is the timer's then.
+        may_send = current.collected_file.exists()
         if outbox.pending():
             delivery().supersede(deployments)
         unfinished = [item for item in deployments if not outbox.is_finished(item.id)]
@@ -116,8 +118,9 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
                 )
             else:
                 _execute(deployment, outbox, current)
-                delivery().deliver(deployment.id)
-        if outbox.pending():
+                if may_send:
+                    delivery().deliver(deployment.id)
+        if may_send and outbox.pending():
             delivery().deliver_all()
         outbox.prune()
 

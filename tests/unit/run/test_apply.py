@@ -15,6 +15,7 @@ from heat_config_zaqar.errors import CorruptFileError, RebootDueError
 from heat_config_zaqar.run import apply
 from heat_config_zaqar.run.processes import identify
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.state.runs import Run
 from tests.unit.conftest import make_deployment
@@ -31,7 +32,9 @@ def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     hook(hooks, f'echo run >>{tmp_path}/runs; echo \'{{"result": "42"}}\'')
     hook(hooks, "echo garbage; echo why >&2; exit 2", "bad")
     hook(hooks, f"echo '{{\"a\": {'[' * 600 + ']' * 600}}}'", "deep")
-    return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+    made = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+    durable.write_json(made.collected_file, 1)
+    return made
 
 
 def applied(current: Settings, *documents: Any) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -73,6 +76,14 @@ def test_nothing_that_talks_http_is_imported_before_there_is_something_to_delive
         [sys.executable, "-c", code], env={**os.environ, **path}, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_nothing_is_sent_before_metadata_was_collected_since_the_boot(current: Settings) -> None:
+    current.collected_file.unlink()
+    assert applied(current, quiet("a"))["a"][0] == "outbox"
+    assert applied(current)["a"][0] == "outbox"
+    durable.write_json(current.collected_file, 1)
+    assert applied(current)["a"][0] == "delivered"
 
 
 def test_a_config_whose_successor_has_a_result_never_runs(
