@@ -31,7 +31,7 @@ _WRITES = {
     "_save_token": "",
     "_receive": "",
     "_report": "",
-    "sleep": "",
+    "collect_all": "",
 }
 _REMOVES = {
     "end": "execute: running removed",
