@@ -78,15 +78,19 @@ def _copy(directory: Path) -> Path:
 def _failed(tree: Path, tests: list[str]) -> str:
     """Run tests until one fails; return pytest's line about that one, empty for none."""
     environment = {**os.environ, "PYTHONPATH": f"{tree}:{tree / 'hooks'}"}
-    done = subprocess.run(
-        [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_TEST_SECONDS,
-    )
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, *tests],
+            cwd=tree,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {_TEST_SECONDS} s"
     # 1: tests failed; 4 and 5: no such test, which proves nothing.
     if done.returncode not in (0, 1):
         raise SystemExit(f"mutations: pytest ended with {done.returncode}:\n{done.stdout}")
