@@ -31,7 +31,7 @@ _WRITES = {
     "_save_token": "",
     "_receive": "",
     "_report": "",
-    "collect_all": "",
+    "_note_collected": "",
 }
 _REMOVES = {
     "end": "execute: running removed",

@@ -192,8 +192,8 @@ MUTATIONS = [
     Mutation(
         "nothing is ever sent where no queue is read",
         "collect/launcher.py",
-        "                    durable.write_json(self._settings.collected_file, time.time())\n",
-        "                    pass\n",
+        "            durable.write_json(self._settings.collected_file, time.time())\n",
+        "            pass\n",
         "splay_works_and_proves_nothing_collected",
     ),
     Mutation(
@@ -214,7 +214,7 @@ MUTATIONS = [
     Mutation(
         "a disk that was put back is not doubted where no queue is read",
         "collect/launcher.py",
-        "            self._note_doubtful(found[1])\n",
+        "            durable.write_json(self._settings.doubtful_file, sorted(doubtful))\n",
         "            pass\n",
         "without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted",
     ),

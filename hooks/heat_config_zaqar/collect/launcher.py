@@ -93,31 +93,31 @@ class _Keeper:
         except OSError as error:
             _LOG.error("%s; nothing is collected for now", error)
             return set(), []
-        if not self._reads_queue():
-            with contextlib.suppress(OSError, CorruptFileError):
-                if not self._settings.doubtful_file.exists():
-                    self._note_doubtful(found[1])
-                if not self._settings.collected_file.exists():
-                    durable.write_json(self._settings.collected_file, time.time())
+        with contextlib.suppress(OSError, CorruptFileError):
+            self._note_collected(found[1])
         return found
 
-    def _note_doubtful(self, found: Any) -> None:
-        """Note what may have been finished before the disk was put back, where no queue is read.
+    def _note_collected(self, found: Any) -> None:
+        """Note that there was metadata since the boot where no queue is read, and what is doubtful.
 
-        It is what `Receiver` notes where one is: what is unfinished when metadata first comes after
-        a boot, but for a guest that has never run anything.
+        As `Receiver` does where one is: doubtful is what is unfinished when metadata first comes
+        after a boot, but for a guest that has never run anything.
 
         :param found: the content of each source, or the files with it.
         """
+        if self._reads_queue() or self._settings.collected_file.exists():
+            return
         read = (durable.read_json(Path(path)) for path in found)
         contents = found.values() if isinstance(found, dict) else read
-        snapshots = [content for content in contents if isinstance(content, dict)]
-        known = {item.id for content in snapshots for item in deployments_of(content)}
+        snapshots = [item for item in contents if isinstance(item, dict) and "deployments" in item]
         outbox = Outbox(self._settings.state_dir)
-        if known and any(outbox.records()):
+        if snapshots and any(outbox.records()):
+            known = {item.id for snapshot in snapshots for item in deployments_of(snapshot)}
             doubtful = {config_id for config_id in known if not outbox.is_finished(config_id)}
             doubtful |= {entry.id for entry in outbox.pending()}
             durable.write_json(self._settings.doubtful_file, sorted(doubtful))
+        if snapshots:
+            durable.write_json(self._settings.collected_file, time.time())
 
     def _reads_queue(self) -> bool:
         return self._collector is not None and self._collector.configured

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,7 @@ def test_printing_works_in_a_locale_that_upstream_cannot_restore(guest: Guest) -
 
 def test_splay_works_and_proves_nothing_collected(guest: Guest) -> None:
     guest.conf.write_text(guest.conf.read_text().replace("[local]", "splay = 0.5\n[local]"))
+    (guest.local / "heat.json").write_text('{"deployments": []}')
     collected = guest.directory / "run/collected"
     stop = (
         "import time\nreal = time.sleep\n"
@@ -164,4 +166,10 @@ def test_without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted(
         noted = guest.directory / "run/doubtful.json"
         found = json.loads(noted.read_text()) if noted.exists() else []
         assert found == (["lost"] if has_run_before else [])
-        noted.unlink(missing_ok=True)
+        # A reboot.
+        shutil.rmtree(guest.directory / "run")
+
+
+def test_a_source_that_is_away_proves_nothing_collected(guest: Guest) -> None:
+    assert guest.run("--one-time", "--command", "true").returncode == 0
+    assert not (guest.directory / "run/collected").exists()
