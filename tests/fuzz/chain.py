@@ -433,10 +433,6 @@ def _is_reachable(document: dict[str, Any]) -> bool:
 def _inputs(document: dict[str, Any]) -> dict[str, str]:
     listed = document.get("inputs")
     items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    return {str(item.get("name")): _text(item) for item in reversed(items)}
-
-
-def _text(item: dict[str, Any]) -> str:
-    """Return the value of an input as text; of a String, "None" is the text of no value."""
-    is_missing = item.get("value") is None and item.get("type") != "String"
-    return "" if is_missing else str(item.get("value"))
+    # What is no text leads nowhere for sure: Heat sends none.
+    texts = [item for item in items if isinstance(item.get("value"), str)]
+    return {str(item.get("name")): item["value"] for item in reversed(texts)}
