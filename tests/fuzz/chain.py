@@ -433,6 +433,6 @@ def _is_reachable(document: dict[str, Any]) -> bool:
 def _inputs(document: dict[str, Any]) -> dict[str, str]:
     listed = document.get("inputs")
     items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    found = {str(item.get("name")): item.get("value") for item in reversed(items)}
     # What is no text leads nowhere for sure: Heat sends none.
-    texts = [item for item in items if isinstance(item.get("value"), str)]
-    return {str(item.get("name")): item["value"] for item in reversed(texts)}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
