@@ -554,6 +554,7 @@ def test_a_deployment_of_any_name_and_id_runs_and_what_cannot_run_fails_where_he
     hook.write_text("#!/bin/sh\ncat >/dev/null\necho '{}'\n")
     hook.chmod(0o755)
     monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(tmp_path))
+    durable.write_json(current.collected_file, 1)
     names = ("app/install", ".setup", "x" * 201, "\u754c" * 90, "\ud800", "", 5, None)
     ids = ("../x", "i" * 300, "/etc/passwd", "\0", "\ud800")
     broken: list[dict[str, Any]] = [
