@@ -121,6 +121,8 @@ class GuestProcess:
         path = self.directory / "heat-config"
         path.touch(mode=0o600)
         path.write_text(json.dumps(deployments))
+        # It comes after metadata was collected.
+        durable.write_json(self.settings.collected_file, time.time())
 
     def deployments(self) -> list[dict[str, Any]]:
         """Return what 55-heat-config reads."""

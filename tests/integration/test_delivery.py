@@ -288,8 +288,6 @@ def test_a_server_that_polls_heat_does_not_signal_for_a_deployment_that_was_upda
         heat.update_stack("polls", polled("new"))
         wait_for(lambda: posted(before), 180, "no update")
         newer = guest.deployments()
-        guest.settings.collected_file.parent.mkdir(exist_ok=True)
-        guest.settings.collected_file.touch()
         guest.write_deployments(before)
         guest.deliver()
         assert guest.states() == {old.id: "superseded"}
