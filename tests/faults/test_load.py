@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,11 +98,11 @@ def test_an_idle_guest_needs_no_more_after_a_long_time(
     loop.around.call("create", 1)
     loop.settle()
     figures = loop.guest.directory / "figures"
-    main, arguments = chaos_guest._ENTRIES["collect"]
+    main, arguments = chaos_guest._ENTRIES["service"]
     polling = (lambda: polled_main(main, figures), arguments)
-    monkeypatch.setitem(chaos_guest._ENTRIES, "collect", polling)
+    monkeypatch.setitem(chaos_guest._ENTRIES, "service", polling)
     monkeypatch.setattr(chaos_guest, "_LONGEST_SECONDS", 3600)
-    loop.guest.run("collect")
+    loop.guest.run("service")
     measured = [tuple(map(int, line.split())) for line in figures.read_text().splitlines()]
     (early, files), (late, files_late) = measured[len(measured) // 5], measured[-1]
     grown = (late - early) / 1024
@@ -130,7 +129,4 @@ def polled_main(main: Callable[[], int], figures: Path) -> int:
 
     patched: Any = Collector
     patched.wait = wait
-    # As the service runs it.
-    once = sys.argv.index("--one-time")
-    sys.argv[once : once + 1] = ["--command", "true"]
     return main()
