@@ -198,16 +198,13 @@ def _remove(cloud: Connection, name: str, timeout: float, say: _Say) -> None:
 
 def _delete_without_guests(heat: Heat, stack: str, timeout: float) -> None:
     """Delete a stack whose guest may be the reason for this end: signal in the guest's place."""
-    deadline = time.monotonic() + timeout
-    heat.delete_stack(stack, wait=False)
-    with contextlib.suppress(NotFound):
-        while time.monotonic() < deadline:
-            if heat.stack(stack).status == "DELETE_FAILED":
-                raise HeatError(f"stack {stack} cannot be deleted: {heat.stack(stack).reason}")
+
+    def signal_farewell() -> None:
+        with contextlib.suppress(NotFound):
             if heat.resource_statuses(stack).get(FAREWELL) == "DELETE_IN_PROGRESS":
                 heat.signal(stack, FAREWELL, {"deploy_status_code": 0})
-            time.sleep(_POLL_SECONDS)
-        raise HeatError(f"stack {stack} is not deleted after {timeout:.0f} s")
+
+    heat.delete_stack(stack, timeout=timeout, meanwhile=signal_farewell)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ Owns the testbed's whole knowledge of Heat's REST API and of the template format
 nothing here talks to Zaqar or to a guest, so what a test sees of those is their own doing.
 """
 
+import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ _TEMPLATE_VERSION = "2018-08-31"
 _DEPLOYMENT_OUTPUTS = ("deploy_stdout", "deploy_stderr", "deploy_status_code")
 _POLL_SECONDS = 0.5
 _MOST_DELETIONS = 3
+_AGAIN_SECONDS = 10
 
 
 class HeatError(Exception):
@@ -191,29 +193,38 @@ class Heat:
         """Begin to make a stack again what it was at a snapshot."""
         self._api.post(f"{self._path(name)}/snapshots/{snapshot}/restore")
 
-    def delete_stack(self, name: str, wait: bool = True, timeout: float = 300.0) -> None:
+    def delete_stack(
+        self,
+        name: str,
+        wait: bool = True,
+        timeout: float = 300.0,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         """Delete a stack, if there is one; by default wait until it is gone.
 
-        Raises HeatError where it failed three times or took over `timeout` seconds.
+        `meanwhile` is called while it is waited for. Raises HeatError where the deletion failed
+        three times or took over `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout
-        attempts = 1
-        try:
-            self._api.delete(self._path(name))
-            # A stack is DELETE_COMPLETE a moment before its name is free again.
-            while wait:
+        began = time.monotonic()
+        deletions = 0
+        with contextlib.suppress(exceptions.NotFound):
+            while True:
+                # A stack is DELETE_COMPLETE a moment before its name is free again.
                 stack = self.stack(name)
-                if stack.status == "DELETE_FAILED":
-                    # Heat that loses a race with its own creation is asked again, as by hand.
-                    if attempts == _MOST_DELETIONS:
+                lasted = time.monotonic() - began
+                is_under_way = stack.status in ("DELETE_IN_PROGRESS", "DELETE_COMPLETE")
+                # Over its own creation of a moment before, Heat may fail to delete, or forget to.
+                if not is_under_way and lasted >= deletions * _AGAIN_SECONDS:
+                    if deletions == _MOST_DELETIONS:
                         raise HeatError(f"stack {name} cannot be deleted: {stack.reason}")
-                    attempts += 1
                     self._api.delete(self._path(name))
-                if time.monotonic() > deadline:
+                    deletions += 1
+                if not wait:
+                    return
+                meanwhile()
+                if lasted > timeout:
                     raise HeatError(f"stack {name} is not deleted after {timeout:.0f} s")
                 time.sleep(_POLL_SECONDS)
-        except exceptions.NotFound:
-            return
 
     def names(self) -> list[str]:
         """Return the names of all stacks of the project."""
