@@ -103,7 +103,7 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
     with durable.locked(current.state_dir / "apply.lock"):
         _end_orphans(outbox)
         delivery = functools.cache(lambda: _delivery()(outbox, current))
-        # Somebody may call os-refresh-config before that: what waits is the timer's then.
+        # Before metadata was collected since the boot, whatever waits is left to the timer.
         may_send = current.collected_file.exists()
         if outbox.pending():
             delivery().supersede(deployments)
