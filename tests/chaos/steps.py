@@ -27,7 +27,7 @@ _WRITES = {
     "mark_refused": "signal: refusal counted",
     "settle": "signal: settled",
     "own": "identity: owner recorded",
-    "_note_doubtful": "",
+    "note": "",
     "_save_token": "",
     "_receive": "",
     "_report": "",

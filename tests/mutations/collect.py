@@ -214,7 +214,7 @@ MUTATIONS = [
     Mutation(
         "a disk that was put back is not doubted where no queue is read",
         "collect/launcher.py",
-        "            durable.write_json(self._settings.doubtful_file, sorted(doubtful))\n",
+        "            doubts.note(self._settings, outbox, known)\n",
         "            pass\n",
         "without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted",
     ),

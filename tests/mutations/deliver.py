@@ -20,8 +20,8 @@ MUTATIONS = [
     Mutation(
         "a signal is posted again without looking for the first one",
         "deliver/transports.py",
-        "if (entry.sending or doubtful) and self._has_arrived(entry, queue, user, doubtful):",
-        "if doubtful and self._has_arrived(entry, queue, user, doubtful):",
+        "is_unsure = entry.sending or doubted is not None",
+        "is_unsure = doubted is not None",
         "a_post_without_an_answer_is_looked_for_before_anything_is_sent",
         "unit/deliver/test_delivery.py",
     ),
@@ -174,9 +174,17 @@ MUTATIONS = [
     Mutation(
         "what was signalled before the disk was put back is signalled again",
         "deliver/transports.py",
-        "if (entry.sending or doubtful) and",
-        "if entry.sending and",
+        "is_unsure = entry.sending or doubted is not None",
+        "is_unsure = entry.sending",
         "what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_heat",
+        "unit/deliver/test_delivery.py",
+    ),
+    Mutation(
+        "a clock that steps ends a doubt",
+        "state/doubts.py",
+        "float(time.monotonic() - noted",
+        "float(time.time() - noted",
+        "a_clock_that_steps_ends_no_doubt",
         "unit/deliver/test_delivery.py",
     ),
 ]

@@ -25,7 +25,7 @@ from heat_config_zaqar.collect.ownership import await_ownership
 from heat_config_zaqar.errors import CorruptFileError, ForeignStateError, SettingsError
 from heat_config_zaqar.settings import Settings, load
 from heat_config_zaqar.snapshot import deployments_of
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import doubts, durable
 from heat_config_zaqar.state.outbox import Outbox
 
 # What os-refresh-config and the hooks expect, and what no file of ours is to have.
@@ -113,9 +113,7 @@ class _Keeper:
         outbox = Outbox(self._settings.state_dir)
         if snapshots and any(outbox.records()):
             known = {item.id for snapshot in snapshots for item in deployments_of(snapshot)}
-            doubtful = {config_id for config_id in known if not outbox.is_finished(config_id)}
-            doubtful |= {entry.id for entry in outbox.pending()}
-            durable.write_json(self._settings.doubtful_file, sorted(doubtful))
+            doubts.note(self._settings, outbox, known)
         if snapshots:
             durable.write_json(self._settings.collected_file, time.time())
 

@@ -19,7 +19,7 @@ from heat_config_zaqar.errors import (
 )
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.snapshot import Snapshot, deployments_of, usable
-from heat_config_zaqar.state import durable, identity
+from heat_config_zaqar.state import doubts, durable, identity
 from heat_config_zaqar.state.metadata_store import MetadataStore, Stored
 from heat_config_zaqar.state.outbox import Outbox
 from heat_config_zaqar.wire import heat
@@ -123,9 +123,7 @@ class Receiver:
         if stored.snapshot is None:
             waiting = [body for body in map(usable, bodies) if body is not None]
             known -= {item.id for body in waiting for item in deployments_of(body)}
-        doubtful = {config_id for config_id in known if not self._outbox.is_finished(config_id)}
-        doubtful |= {entry.id for entry in self._outbox.pending()}
-        durable.write_json(self._settings.doubtful_file, sorted(doubtful))
+        doubts.note(self._settings, self._outbox, known)
 
     def _ask_heat(
         self, connection: Connection, snapshot: Snapshot, missing: list[str], doubt: bool

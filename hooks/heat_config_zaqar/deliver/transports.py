@@ -4,16 +4,13 @@ Invariant: a message is never posted a second time while the first may still be 
 have been read by Heat.
 """
 
-import contextlib
 import json
 import logging
-import time
 from collections.abc import Callable
 
 from heat_config_zaqar.deployment import Credentials, Transport
 from heat_config_zaqar.errors import (
     AmbiguousError,
-    CorruptFileError,
     HeatConfigError,
     PermanentError,
     RejectedError,
@@ -22,7 +19,7 @@ from heat_config_zaqar.errors import (
 )
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import CONFIG_ID, DEFAULT_LIMIT_BYTES, Body, fit
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import doubts
 from heat_config_zaqar.state.outbox import Entry, Outbox
 from heat_config_zaqar.wire import heat
 from heat_config_zaqar.wire.presigned import send_presigned
@@ -94,8 +91,9 @@ class Sender:
 
     def _send_to_queue(self, entry: Entry, user: Connection) -> None:
         queue = Queue(user, entry.queue)
-        doubtful = self._is_doubtful(entry)
-        if (entry.sending or doubtful) and self._has_arrived(entry, queue, user, doubtful):
+        doubted = doubts.age_of(self._settings, entry.id)
+        is_unsure = entry.sending or doubted is not None
+        if is_unsure and self._has_arrived(entry, queue, user, doubted or 0):
             return
         body = _fitted({**entry.body, CONFIG_ID: entry.id}, queue)
         self._outbox.mark_sending(entry, True)
@@ -110,14 +108,7 @@ class Sender:
             _LOG.warning("deployment %s: %s; signalling through Heat", entry.id, error)
             _signal_through_heat(entry, user)
 
-    def _is_doubtful(self, entry: Entry) -> bool:
-        """Whether a machine whose disk was put back may have signalled this before."""
-        with contextlib.suppress(CorruptFileError):
-            listed = durable.read_json(self._settings.doubtful_file)
-            return isinstance(listed, list) and entry.id in listed
-        return False
-
-    def _has_arrived(self, entry: Entry, queue: Queue, user: Connection, doubtful: bool) -> bool:
+    def _has_arrived(self, entry: Entry, queue: Queue, user: Connection, doubted: float) -> bool:
         """Find out what became of a post without an answer; signal through Heat where it is gone.
 
         A message that is not in the queue never arrived, or Heat has read it. Heat's own API
@@ -130,15 +121,11 @@ class Sender:
             _signal_through_heat(entry, user)
         except (RejectedError, TemporaryError) as error:
             is_over = not entry.may_change and isinstance(error, RejectedError)
-            if not (is_over or (doubtful and not entry.sending and self._doubt_is_old())):
+            if not (is_over or (not entry.sending and doubted >= _DOUBTFUL_SECONDS)):
                 raise
             _LOG.warning("deployment %s: %s; posting to its queue", entry.id, error)
             return False
         return True
-
-    def _doubt_is_old(self) -> bool:
-        since = time.time() - self._settings.doubtful_file.stat().st_mtime
-        return not 0 <= since < _DOUBTFUL_SECONDS
 
     def _send_presigned(self, entry: Entry) -> None:
         method = "PUT" if entry.transport is Transport.TEMP_URL else "POST"

@@ -164,7 +164,7 @@ def test_without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted(
     for command in ("", "true"):
         assert guest.run("--one-time", "--command", command).returncode == 0
         noted = guest.directory / "run/doubtful.json"
-        found = json.loads(noted.read_text()) if noted.exists() else []
+        found = json.loads(noted.read_text())["configs"] if noted.exists() else []
         assert found == (["lost"] if has_run_before else [])
         # A reboot.
         shutil.rmtree(guest.directory / "run")

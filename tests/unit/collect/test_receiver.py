@@ -159,7 +159,9 @@ def test_a_guest_that_has_booted_and_whom_heat_does_not_answer_goes_on_as_it_was
 
 
 def doubtful(tmp_path: Path) -> list[str]:
-    found: list[str] = durable.read_json(Settings(runtime_dir=tmp_path / "run").doubtful_file)
+    found: list[str] = durable.read_json(Settings(runtime_dir=tmp_path / "run").doubtful_file)[
+        "configs"
+    ]
     return found
 
 

@@ -1,5 +1,4 @@
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from heat_config_zaqar.errors import (
 )
 from heat_config_zaqar.run.apply import apply, read_deployments
 from heat_config_zaqar.settings import Settings
-from heat_config_zaqar.state import durable
+from heat_config_zaqar.state import doubts, durable
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
 from heat_config_zaqar.wire import heat
@@ -183,17 +182,12 @@ def test_a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_a
     assert played.bodies == []
 
 
-def doubt(current: Settings, config_id: str) -> None:
-    """Note that the disk may have been put back to before this was finished."""
-    durable.write_json(current.doubtful_file, [config_id])
-
-
 def test_what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_heat(
     current: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played = PlayedQueue(monkeypatch)
     outbox = finish(current, "a")
-    doubt(current, "a")
+    doubts.note(current, outbox, [])
     assert Delivery(outbox, current).deliver_all() == 0
     assert (played.signalled, played.bodies) == (["a"], [])
 
@@ -209,13 +203,30 @@ def test_a_cloud_whose_heat_no_guest_reaches_gets_a_doubtful_signal_by_the_queue
 
     monkeypatch.setattr(heat, "signal_resource", away)
     outbox = finish(current, "a")
-    doubt(current, "a")
+    doubts.note(current, outbox, [])
     assert Delivery(outbox, current).deliver_all() == 1
     assert played.bodies == []
-    then = time.time() - 601
-    os.utime(current.doubtful_file, (then, then))
+    noted = durable.read_json(current.doubtful_file)
+    durable.write_json(current.doubtful_file, {**noted, "since": time.monotonic() - 601})
     assert Delivery(outbox, current).deliver_all() == 0
     assert len(played.bodies) == 1
+
+
+def test_a_clock_that_steps_ends_no_doubt(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+
+    def away(*_: Any) -> None:
+        raise TemporaryError("away")
+
+    monkeypatch.setattr(heat, "signal_resource", away)
+    outbox = finish(current, "a")
+    doubts.note(current, outbox, [])
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 25 * 3600)
+    assert Delivery(outbox, current).deliver_all() == 1
+    assert played.bodies == []
 
 
 def test_an_entry_is_marked_on_disk_before_the_post(
