@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, NoReturn
 
 from keystoneclient.access import AccessInfo  # type: ignore[import-untyped]  # ships no types
-from os_collect_config import keystone
+from os_collect_config import collect, keystone
 
 from heat_config_zaqar.collect import launcher
 from heat_config_zaqar.deployment import parse_credentials
@@ -355,6 +355,8 @@ class Guest:
                 more += ("--command", "") if entry == "collect" else ()
                 more += (self._source,)
             self._redirect(entry)
+            # Whoever forked us may have read a configuration of its own.
+            collect.CONF.reset()
             sys.argv = [*arguments, *more]
             os.environ[SETTINGS_VARIABLE] = str(self.directory / "settings.toml")
             programs = str(self.directory / "programs")
