@@ -71,8 +71,9 @@ import heatclient.v1.client, zaqarclient.queues.v2.client, zaqarclient.transport
 
 @test "the elements' scripts are where os-refresh-config runs them" {
     run in_root dib-run-parts --list "$SCRIPTS/configure.d"
-    [ "${lines[0]}" = "$SCRIPTS/configure.d/20-os-apply-config" ]
-    [ "${lines[1]}" = "$SCRIPTS/configure.d/55-heat-config" ]
+    [ "${lines[0]}" = "$SCRIPTS/configure.d/10-tighten-cfn-init-data" ]
+    [ "${lines[1]}" = "$SCRIPTS/configure.d/20-os-apply-config" ]
+    [ "${lines[2]}" = "$SCRIPTS/configure.d/55-heat-config" ]
 }
 
 @test "passwords reach os-collect-config as they are" {

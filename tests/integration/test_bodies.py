@@ -19,6 +19,7 @@ from heat_config_zaqar.deployment import parse_credentials, parse_deployment
 from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import CONFIG_ID, STATUS_CODE
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.wire.queue import Queue
 from heat_config_zaqar.wire.session import Connection
@@ -60,6 +61,7 @@ class Guest:
         self._settings = Settings(
             state_dir=directory / "state", runtime_dir=directory / "run", request_timeout=60
         )
+        durable.write_json(self._settings.collected_file, 0)
         self._connection = Connection(login[0], self._settings)
         self._outbox = Outbox(self._settings.state_dir)
         self._numbers = itertools.count()

@@ -18,6 +18,14 @@ MUTATIONS = [
         "a_signal_is_dropped_where_newer_metadata_waits_that_nobody_has_read",
     ),
     Mutation(
+        "what waits since before a boot is sent before there is metadata",
+        "deliver/delivery.py",
+        "not self._collected.exists():",
+        "False:",
+        "nothing_is_sent_before_metadata_was_collected_since_the_boot",
+        "unit/deliver/test_delivery.py",
+    ),
+    Mutation(
         "a signal is posted again without looking for the first one",
         "deliver/transports.py",
         "is_unsure = entry.sending or doubted is not None",

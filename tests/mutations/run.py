@@ -214,13 +214,6 @@ MUTATIONS = [
         "no_id_makes_files_elsewhere_or_none",
     ),
     Mutation(
-        "what waits since before a boot is sent before there is metadata",
-        "run/apply.py",
-        "may_send = current.collected_file.exists()",
-        "may_send = True",
-        "nothing_is_sent_before_metadata_was_collected_since_the_boot",
-    ),
-    Mutation(
         "the outputs of a script fill the memory",
         "run/script_hook.py",
         "limit = min(room // (len(sizes) - done), _KEPT_BYTES)",

@@ -2,7 +2,8 @@
 
 One process delivers at a time; each entry is read again once it is that process's turn.
 Invariant: an entry leaves the outbox only when Heat's side has its signal, when it was refused for
-good, or when a newer config took its place. Nothing is sent before the look for newer metadata.
+good, or when a newer config took its place. Nothing is sent before metadata was collected since the
+boot, nor before the look for newer metadata.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ class Delivery:
     def __init__(self, outbox: Outbox, settings: Settings) -> None:
         self._outbox = outbox
         self._lock = settings.state_dir / "deliver.lock"
+        self._collected = settings.collected_file
         self._away: set[tuple[str, str]] = set()
         self._tried: set[str] = set()
         store = MetadataStore(settings.metadata_file)
@@ -64,6 +66,8 @@ class Delivery:
         """Try to send one signal; return whether the outbox is done with it."""
         service = _service_of(entry)
         if service in self._away or entry.id in self._tried:
+            return False
+        if entry.transport is not Transport.NONE and not self._collected.exists():
             return False
         self._tried.add(entry.id)
         try:

@@ -103,8 +103,6 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
     with durable.locked(current.state_dir / "apply.lock"):
         _end_orphans(outbox)
         delivery = functools.cache(lambda: _delivery()(outbox, current))
-        # Before metadata was collected since the boot, whatever waits is left to the timer.
-        may_send = current.collected_file.exists()
         if outbox.pending():
             delivery().supersede(deployments)
         unfinished = [item for item in deployments if not outbox.is_finished(item.id)]
@@ -118,9 +116,8 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
                 )
             else:
                 _execute(deployment, outbox, current)
-                if may_send:
-                    delivery().deliver(deployment.id)
-        if may_send and outbox.pending():
+                delivery().deliver(deployment.id)
+        if outbox.pending():
             delivery().deliver_all()
         outbox.prune()
 

@@ -32,7 +32,9 @@ NOBODY = "http://127.0.0.1:9/v3/"
 
 @pytest.fixture
 def current(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+    made = Settings(state_dir=tmp_path / "state", runtime_dir=tmp_path / "run")
+    durable.write_json(made.collected_file, 1)
+    return made
 
 
 def finish(
@@ -54,6 +56,28 @@ def test_a_signal_stays_in_the_outbox_while_nobody_listens(current: Settings) ->
     assert Delivery(outbox, current).deliver_all() == 1
     (entry,) = outbox.pending()
     assert not entry.sending
+
+
+def test_nothing_is_sent_before_metadata_was_collected_since_the_boot(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    current.collected_file.unlink()
+    outbox = finish(current, "a")
+    delivery = Delivery(outbox, current)
+    delivery.deliver("a")
+    assert (delivery.deliver_all(), played.bodies) == (1, [])
+    durable.write_json(current.collected_file, 1)
+    assert (delivery.deliver_all(), len(played.bodies)) == (0, 1)
+
+
+def test_what_nobody_waits_for_is_done_with_before_metadata_was_collected(
+    current: Settings,
+) -> None:
+    current.collected_file.unlink()
+    outbox = finish(current, "a", deploy_signal_transport="NO_SIGNAL")
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert states(outbox) == {"a": "delivered"}
 
 
 def test_a_signal_that_another_process_sent_meanwhile_is_not_sent_again(
@@ -326,10 +350,10 @@ def test_a_signal_is_held_back_for_ten_minutes_of_tries_and_then_sent_without_a_
     monkeypatch.setattr(transports, "send_presigned", lambda method, *_: sent.append(method))
     monkeypatch.setattr(sources, "deployments_now", raising(TemporaryError("503")))
     outbox = finish(current, "a", deploy_signal_transport="CFN_SIGNAL", **NO_LOGIN)
-    refuse_for(outbox, monkeypatch, [30, *[30] * 20])
+    refuse_for(current, monkeypatch, [30, *[30] * 20])
     assert sent == []
     assert "all the same" not in caplog.text
-    refuse_for(outbox, monkeypatch, [30])
+    refuse_for(current, monkeypatch, [30])
     assert sent == ["POST"]
     assert "deployment a: signalling all the same: newer metadata cannot be" in caplog.text
     assert states(outbox) == {"a": "delivered"}
@@ -473,14 +497,13 @@ def test_a_signal_url_that_is_none_is_given_up_and_delays_no_other(
     assert states(outbox) == {"a": "failed", "b": "delivered"}
 
 
-def refuse_for(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+def refuse_for(current: Settings, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
     """Deliver what is always refused, once after each pause of so many seconds of the clock."""
     clock = [1e9]
     monkeypatch.setattr(time, "time", lambda: clock[0])
-    current = Settings(state_dir=outbox._root, runtime_dir=outbox._root / "run")
     for pause in pauses:
         clock[0] += pause
-        Delivery(outbox, current).deliver_all()
+        Delivery(Outbox(current.state_dir), current).deliver_all()
 
 
 def always_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,9 +516,9 @@ def test_what_is_refused_for_an_hour_is_given_up(
 ) -> None:
     outbox = finish(current, "a")
     always_refused(monkeypatch)
-    refuse_for(outbox, monkeypatch, [30] * 120)
+    refuse_for(current, monkeypatch, [30] * 120)
     assert states(outbox) == {"a": "outbox"}
-    refuse_for(outbox, monkeypatch, [1e4, 30])
+    refuse_for(current, monkeypatch, [1e4, 30])
     assert states(outbox) == {"a": "failed"}
 
 
@@ -504,7 +527,7 @@ def test_a_clock_that_is_set_gives_no_signal_up(
 ) -> None:
     outbox = finish(current, "a")
     always_refused(monkeypatch)
-    refuse_for(outbox, monkeypatch, [7200, 30, 7200, -7200, 30, 1e7])
+    refuse_for(current, monkeypatch, [7200, 30, 7200, -7200, 30, 1e7])
     assert states(outbox) == {"a": "outbox"}
 
 
@@ -565,7 +588,6 @@ def test_a_deployment_of_any_name_and_id_runs_and_what_cannot_run_fails_where_he
     hook.write_text("#!/bin/sh\ncat >/dev/null\necho '{}'\n")
     hook.chmod(0o755)
     monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(tmp_path))
-    durable.write_json(current.collected_file, 1)
     names = ("app/install", ".setup", "x" * 201, "\u754c" * 90, "\ud800", "", 5, None)
     ids = ("../x", "i" * 300, "/etc/passwd", "\0", "\ud800")
     broken: list[dict[str, Any]] = [

@@ -78,14 +78,6 @@ def test_nothing_that_talks_http_is_imported_before_there_is_something_to_delive
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
-def test_nothing_is_sent_before_metadata_was_collected_since_the_boot(current: Settings) -> None:
-    current.collected_file.unlink()
-    assert applied(current, quiet("a"))["a"][0] == "outbox"
-    assert applied(current)["a"][0] == "outbox"
-    durable.write_json(current.collected_file, 1)
-    assert applied(current)["a"][0] == "delivered"
-
-
 def test_a_config_whose_successor_has_a_result_never_runs(
     current: Settings, tmp_path: Path
 ) -> None:
