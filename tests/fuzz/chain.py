@@ -38,6 +38,7 @@ from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.run.processes import identify
 from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 from heat_config_zaqar.signal_body import STATUS_CODE
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.state.runs import Identity
 from tests.fuzz.cloud import SECTION, StandInCloud
@@ -156,6 +157,7 @@ class Guest:
         deployment = parse_deployment(good_deployment("one", transport))
         body = self._step("hook", lambda: body_of("script", Outcome(end=stdout, returncode=code)))
         outbox.finish(entry_for(deployment, body, 1, 0))
+        durable.write_json(self.current.collected_file, 0)
         self.cloud.signals = []
         self.cloud.at_heat = []
         try:
