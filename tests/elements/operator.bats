@@ -106,6 +106,15 @@ print([row["state"] for row in json.loads(sys.argv[1])["deployments"]])' "$outpu
     shows "What to do: hand the server's metadata over in /var/lib/heat-cfntools/cfn-init-data"
 }
 
+@test "status --wait ends when the time is over, and refuses what is no time" {
+    as_root status --wait 5
+    [ "$status" -eq 1 ]
+    shows broken
+    as_root status --wait soon
+    [ "$status" -eq 2 ]
+    shows "'soon' is not a number of seconds"
+}
+
 @test "deliver waits for the first metadata after a start" {
     as_root deliver
     [ "$status" -eq 0 ]
@@ -129,7 +138,8 @@ print([row["state"] for row in json.loads(sys.argv[1])["deployments"]])' "$outpu
 }
 
 @test "without root's rights every other command says what to do" {
-    for command in "show greet" "logs greet" "resend greet" "rerun greet" deliver doctor; do
+    for command in "show greet" "logs greet" "resend greet" "rerun greet" deliver doctor \
+        "status --wait"; do
         # shellcheck disable=SC2086
         as_nobody $command
         [ "$status" -eq 4 ] || { echo "$command: $status $output" >&2; return 1; }

@@ -5,10 +5,13 @@ read; `terminal.EXIT_CODES` says what an exit code means.
 """
 
 import argparse
+import contextlib
 import io
+import math
 import os
 import sys
 
+from heat_config_zaqar.deployment import MOST_SECONDS
 from heat_config_zaqar.errors import HeatConfigError
 from heat_config_zaqar.operate import adopt, clean, deliver, logs, rerun, resend, show, status
 from heat_config_zaqar.operate.doctor import examination as doctor
@@ -99,11 +102,31 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     if name == "status":
         earlier = "earlier deployments too, which Heat's metadata has not"
         command.add_argument("--all", action="store_true", help=earlier)
+        wait = "print it once all is settled, or so many seconds are over; for ever without them"
+        command.add_argument(
+            "--wait",
+            metavar="SECONDS",
+            nargs="?",
+            type=_seconds,
+            const=math.inf,
+            default=0.0,
+            help=wait,
+        )
     if name == "clean":
         command.add_argument("--yes", action="store_true", help="do not ask")
     if name == "logs":
         follow = "go on with the journal until Ctrl-C"
         command.add_argument("-f", "--follow", action="store_true", help=follow)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        if 0 <= seconds <= MOST_SECONDS:
+            return seconds
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of seconds from 0 to {MOST_SECONDS}; without one it has no end"
+    )
 
 
 if __name__ == "__main__":

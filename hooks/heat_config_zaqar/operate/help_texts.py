@@ -17,9 +17,12 @@ STATE   waiting, running, interrupted (a crash or reboot ended the hook; it is
 SIGNAL  pending (will be sent), delivered, failed (given up), superseded (a newer
         config took its place), not wanted (NO_SIGNAL); - before there is a result
 
+With --wait it is printed when nothing waits, runs or is pending any more, or when
+the seconds are over; before the first metadata something is still to come.
+
 examples:
   heat-config-zaqar status
-  until heat-config-zaqar status >/dev/null; [ $? -ne 3 ]; do sleep 1; done
+  heat-config-zaqar status --wait 600
   heat-config-zaqar status --json | jq '.deployments[] | select(.state == "failed")'""",
     "show": """\
 show all that is known of one deployment, but no secret

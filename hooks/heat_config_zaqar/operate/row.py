@@ -77,8 +77,11 @@ class Row:
     @property
     def is_moving(self) -> bool:
         """Whether it goes on without anybody: something runs, or waits for its turn."""
-        started = (State.WAITING, State.RUNNING, State.INTERRUPTED)
-        return self.state in started or self.signal is Signal.PENDING
+        # What was interrupted is run again while the metadata holds it, and only then.
+        is_to_end = self.state in (State.WAITING, State.RUNNING) or (
+            self.state is State.INTERRUPTED and self.current
+        )
+        return is_to_end or self.signal is Signal.PENDING
 
 
 def row_of(

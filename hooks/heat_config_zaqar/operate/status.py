@@ -1,34 +1,54 @@
-"""status: list the deployments, their states and signals."""
+"""status: list the deployments, their states and signals, now or once all is settled.
+
+Invariant: who waits looks at the disk once a second and at the end; only what goes on without
+anybody is waited for, not trouble.
+"""
 
 import argparse
 import dataclasses
 import json
+import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.operate.doctor import machine
 from heat_config_zaqar.operate.report import Report
-from heat_config_zaqar.operate.row import Row
+from heat_config_zaqar.operate.row import Row, State
 from heat_config_zaqar.operate.terminal import Exit, duration, moment, one_line, version
+from heat_config_zaqar.settings import Settings
 
 _COLUMNS = ("ID", "NAME", "GROUP", "ACTION", "STATE", "CODE", "ATTEMPTS", "DURATION", "SIGNAL")
+_LOOK_SECONDS = 1.0
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each deployment, or what is no secret to who may not see them."""
     try:
-        report = Report(settings.load())
+        report = _report(settings.load(), options.wait)
     except PermissionError:
         _print_public(options.json)
         raise
-    shown = [row for row in report.rows if options.all or row.current or row.is_moving]
+    shown = shown_rows(report, options.all)
     if options.json:
-        rows = [dataclasses.asdict(row) for row in shown]
-        print(json.dumps({"connection": report.connection, "deployments": rows}, indent=1))
+        print(json.dumps(document(report, shown), indent=1))
     else:
         _print_report(report, shown)
     return exit_code((row for row in shown if row.current or row.is_moving), report.has_metadata)
+
+
+def shown_rows(report: Report, with_earlier: bool) -> list[Row]:
+    """Return the deployments that the metadata holds, or that go on without it; or all."""
+    return [row for row in report.rows if with_earlier or row.current or row.is_moving]
+
+
+def document(report: Report, rows: list[Row]) -> dict[str, Any]:
+    """Return what `--json` prints of some deployments."""
+    return {
+        "connection": report.connection,
+        "deployments": [dataclasses.asdict(row) for row in rows],
+    }
 
 
 def exit_code(rows: Iterable[Row], has_metadata: bool) -> int:
@@ -38,6 +58,36 @@ def exit_code(rows: Iterable[Row], has_metadata: bool) -> int:
         return Exit.TROUBLE
     is_moving = not has_metadata or any(row.is_moving for row in rows)
     return Exit.MOVING if is_moving else Exit.DONE
+
+
+def _report(current: Settings, seconds: float) -> Report:
+    """Return what is known when all is settled, or when the time is over.
+
+    :param seconds: how long to wait, by a clock that nobody sets.
+    """
+    end, report, was_torn = time.monotonic() + seconds, Report(current), False
+    while True:
+        # A record that moves between two directories just now may look damaged, once.
+        is_torn = any(row.state is State.UNREADABLE for row in report.rows)
+        left = end - time.monotonic()
+        if left <= 0 or not (_is_moving(report) or (is_torn and not was_torn)):
+            return report
+        was_torn = is_torn
+        time.sleep(min(_LOOK_SECONDS, left))
+        report = _look_again(current)
+
+
+def _is_moving(report: Report) -> bool:
+    return not report.has_metadata or any(row.is_moving for row in report.rows)
+
+
+def _look_again(current: Settings) -> Report:
+    """Return what is known now; what is wrong with the files was said by the first look."""
+    logging.disable()
+    try:
+        return Report(current)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _print_public(as_json: bool) -> None:

@@ -397,7 +397,18 @@ def test_no_file_however_damaged_gives_a_traceback(
 
 
 @pytest.mark.parametrize(
-    "command", ["", "status", "show", "logs", "resend", "rerun", "deliver", "doctor", "version"]
+    "command",
+    [
+        "",
+        "status",
+        "show",
+        "logs",
+        "resend",
+        "rerun",
+        "deliver",
+        "doctor",
+        "version",
+    ],
 )
 def test_help_has_examples_and_exit_codes(run: Run, command: str) -> None:
     code, out, _ = run(*filter(None, [command]), "--help")
@@ -449,7 +460,13 @@ def test_without_roots_rights_what_is_public_is_shown() -> None:
                     text=True,
                     check=False,
                 )
-                for command in (("status",), ("status", "--json"), ("show", "a"), ("doctor",))
+                for command in (
+                    ("status",),
+                    ("status", "--json"),
+                    ("status", "--wait"),
+                    ("show", "a"),
+                    ("doctor",),
+                )
             }
         except PermissionError:
             pytest.skip("takes a virtual environment that other users may read")
