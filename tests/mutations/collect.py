@@ -4,6 +4,21 @@ from tests.mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        "os-collect-config's sources take the proxy of the environment",
+        "collect/launcher.py",
+        "    sources.take_proxies_from(settings)\n",
+        "",
+        "each_source_that_polls_goes_through_the_proxy_of_the_settings_and_no_other",
+    ),
+    Mutation(
+        "the machine's own metadata service is asked for by a proxy",
+        "collect/sources.py",
+        "if ip_address(host).is_link_local:",
+        "if False:",
+        "the_machines_own_metadata_service_is_behind_no_proxy",
+        "unit/collect/test_launcher.py",
+    ),
+    Mutation(
         "a source that cannot be asked counts as one that has nothing new",
         "collect/sources.py",
         "            if isinstance(error.__cause__, HeatConfigError):\n",

@@ -214,6 +214,13 @@ MUTATIONS = [
         "no_id_makes_files_elsewhere_or_none",
     ),
     Mutation(
+        "only a deployment's own timeout ends its hook",
+        "run/apply.py",
+        "timeout = current.hook_timeout if",
+        "timeout = 0 if",
+        "a_hook_that_outlives_the_settings_timeout_fails_with_that_reason",
+    ),
+    Mutation(
         "the outputs of a script fill the memory",
         "run/script_hook.py",
         "limit = min(room // (len(sizes) - done), _KEPT_BYTES)",

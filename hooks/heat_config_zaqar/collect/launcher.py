@@ -52,6 +52,7 @@ def main() -> int:
     except (ForeignStateError, OSError) as error:
         print(f"os-collect-config: {error}", file=sys.stderr)
         return 1
+    sources.take_proxies_from(settings)
     install(settings)
     return collect.main(sys.argv) or 0
 

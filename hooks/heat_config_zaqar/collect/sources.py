@@ -14,10 +14,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 from os_collect_config import cache, collect, exc, local, merger
 
 from heat_config_zaqar.deployment import Credentials, Deployment, parse_deployment
@@ -27,7 +30,7 @@ from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.snapshot import deployments_of
 from heat_config_zaqar.wire import heat
 from heat_config_zaqar.wire.presigned import PresignedSession
-from heat_config_zaqar.wire.session import Connection
+from heat_config_zaqar.wire.session import Connection, proxy_for
 
 _UNGROUPED = "Heat::Ungrouped"
 _APPLIED = ("os-apply-config", _UNGROUPED)
@@ -55,6 +58,24 @@ def guard() -> None:
     # It restores a locale that it cannot always name, to sort by code points.
     neutral = {"getlocale": str, "setlocale": lambda *_: None, "strxfrm": str}
     local.locale = SimpleNamespace(**{**vars(locale), **neutral})
+
+
+def take_proxies_from(settings: Settings) -> None:
+    """Have this process's sources use the settings' proxy, where `requests` asks the environment.
+
+    A machine's own metadata service, whose address is link-local, is behind no proxy.
+    """
+
+    def proxies(url: str, no_proxy: str | None = None) -> dict[str, str]:  # noqa: ARG001
+        host = (urlsplit(url).hostname or "").partition("%")[0]
+        with contextlib.suppress(ValueError):
+            if ip_address(host).is_link_local:
+                return {}
+        proxy = proxy_for(url, settings)
+        return {"http": proxy, "https": proxy} if proxy else {}
+
+    for module in (requests.sessions, requests.utils):
+        vars(module)["get_environ_proxies"] = proxies
 
 
 def deployments_now(

@@ -1,11 +1,16 @@
 """os-collect-config as the launcher runs it, in a process of its own."""
 
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -173,3 +178,70 @@ def test_without_a_queue_what_a_disk_that_was_put_back_may_have_lost_is_noted(
 def test_a_source_that_is_away_proves_nothing_collected(guest: Guest) -> None:
     assert guest.run("--one-time", "--command", "true").returncode == 0
     assert not (guest.directory / "run/collected").exists()
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Refuses everything, and remembers what for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Refuse."""
+        self.asked.append(self.path)
+        self.send_error(503)
+
+    do_HEAD = do_POST = do_GET  # noqa: N815 # of http.server
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """The URL of a proxy on loopback."""
+    Proxy.asked.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+# Names that nobody can resolve: only a proxy can.
+BEHIND_A_PROXY = {
+    "request": "metadata_url = http://request.invalid/metadata",
+    "cfn": "metadata_url = http://cfn.invalid/v1/\naccess_key_id = a\nsecret_access_key = b\n"
+    "stack_name = s\npath = server.Metadata",
+    "heat": "auth_url = http://keystone.invalid/v3\nuser_id = a\npassword = b\nproject_id = c\n"
+    "stack_id = s\nresource_name = server",
+}
+
+
+@pytest.mark.parametrize("source", BEHIND_A_PROXY)
+def test_each_source_that_polls_goes_through_the_proxy_of_the_settings_and_no_other(
+    guest: Guest, proxy: str, source: str
+) -> None:
+    conf = guest.conf.read_text()
+    guest.conf.write_text(f"{conf}[{source}]\n{BEHIND_A_PROXY[source]}\n")
+    run = ("--one-time", "--command", "true")
+    guest.run(*run, source=source, http_proxy=proxy)
+    assert Proxy.asked == []
+    with (guest.directory / "settings.toml").open("a") as settings:
+        settings.write(f'proxy = "{proxy}"\n')
+    guest.run(*run, source=source, http_proxy="http://127.0.0.1:9")
+    assert {urlsplit(url).hostname for url in Proxy.asked} == {
+        "keystone.invalid" if source == "heat" else f"{source}.invalid"
+    }
+
+
+def test_the_machines_own_metadata_service_is_behind_no_proxy(guest: Guest, proxy: str) -> None:
+    with (guest.directory / "settings.toml").open("a") as settings:
+        settings.write(f'proxy = "{proxy}"\n')
+    guest.run("--one-time", "--command", "true", source="ec2")
+    assert Proxy.asked == []
+
+
+def test_hooks_have_the_proxy_of_the_environment_as_it_was(guest: Guest) -> None:
+    made = guest.directory / "made"
+    command = f"printenv http_proxy > {made}"
+    guest.run("--one-time", "--command", command, http_proxy="http://of.others:1")
+    assert made.read_text() == "http://of.others:1\n"

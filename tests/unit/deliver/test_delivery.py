@@ -573,6 +573,21 @@ def test_a_result_is_cut_to_the_limit_of_its_own_transport(
     assert least < len(sent[0]) <= most
 
 
+def test_a_result_by_heats_own_signal_is_cut_to_its_limit_and_not_to_zaqars(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PlayedQueue(monkeypatch)
+    sent: list[Any] = []
+    monkeypatch.setattr(heat, "signal_resource", lambda *arguments: sent.append(arguments[-1]))
+    for config_id, length in (("a", 500_000), ("b", 3_000_000)):
+        stdout = {"deploy_stdout": "x" * length}
+        outbox = finish(current, config_id, body=stdout, deploy_signal_transport="HEAT_SIGNAL")
+        assert Delivery(outbox, current).deliver_all() == 0
+    whole, cut = sent
+    assert whole["deploy_stdout"] == "x" * 500_000
+    assert 1_000_000 < len(json.dumps(cut)) <= 1024 * 1024
+
+
 def raising(error: Exception) -> Callable[..., None]:
     def fail(*_: object) -> None:
         raise error

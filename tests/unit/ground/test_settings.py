@@ -13,6 +13,10 @@ def test_a_missing_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.M
     assert settings.load() == settings.Settings()
 
 
+def test_scripts_run_where_upstreams_hook_runs_them() -> None:
+    assert settings.Settings().working_dir == Path("/var/lib/heat-config/heat-config-script")
+
+
 def test_keys_are_read_in_their_types() -> None:
     text = 'ca_file = "/etc/ca.pem"\nmax_attempts = 5\nhook_timeout = 2.5\nstate_dir = "/x"\n'
     found = settings.parse(text, "test")

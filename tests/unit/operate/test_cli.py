@@ -135,6 +135,13 @@ def test_metadata_without_deployments_is_settled(guest: Guest, run: Run) -> None
     assert run("status")[:2] == (0, "connection: unknown\nthe metadata holds no deployment\n")
 
 
+def test_status_lists_deployments_whatever_their_names(guest: Guest, run: Run) -> None:
+    names = ("app/install", ".setup", "x" * 201, "\u754c" * 90)
+    guest.collect(*(make_deployment(f"{n}", name=name) for n, name in enumerate(names)))
+    code, out, _ = run("status")
+    assert (code, [name for name in names if name not in out]) == (3, [])
+
+
 def test_status_shows_how_the_collector_hears_of_metadata(guest: Guest, run: Run) -> None:
     guest.collect()
     said = {"state": "away", "since": 1e9, "detail": "Zaqar answered 503"}

@@ -134,11 +134,15 @@ def test_groups_that_never_had_a_hook_are_skipped(current: Settings, group: str)
     assert applied(current, quiet("a", group=group)) == {}
 
 
-def test_what_os_apply_config_has_applied_is_signalled_where_heat_waits(current: Settings) -> None:
+@pytest.mark.parametrize("transport", ["ZAQAR_SIGNAL", "CFN_SIGNAL"])
+def test_what_os_apply_config_has_applied_is_signalled_where_heat_waits(
+    current: Settings, transport: str
+) -> None:
     # Nobody listens there.
-    waited_for = make_deployment(
-        "a", group="os-apply-config", deploy_auth_url="http://127.0.0.1:9/v3/"
-    )
+    address = "http://127.0.0.1:9/v3/"
+    signal = {"deploy_auth_url": address, "deploy_signal_id": address}
+    signal["deploy_signal_transport"] = transport
+    waited_for = make_deployment("a", group="os-apply-config", **signal)
     found = applied(current, waited_for, quiet("b"))
     success = {"deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0}
     assert found["a"] == ("outbox", success)
@@ -229,6 +233,16 @@ def test_a_deployments_own_timeout_comes_before_the_default(
     hook(tmp_path / "hooks", "sleep 60", "slow")
     _, body = applied(current, quiet("a", group="slow", deploy_timeout="0.5"))["a"]
     assert "was killed after 0.5 seconds" in body["deploy_stderr"]
+
+
+def test_a_hook_that_outlives_the_settings_timeout_fails_with_that_reason(
+    current: Settings, tmp_path: Path
+) -> None:
+    hook(tmp_path / "hooks", "sleep 60", "slow")
+    short = dataclasses.replace(current, hook_timeout=0.5)
+    found = applied(short, quiet("a", group="slow"), quiet("b"))
+    assert "was killed after 0.5 seconds" in found["a"][1]["deploy_stderr"]
+    assert found["b"][1]["deploy_status_code"] == 0
 
 
 def test_a_timeout_that_is_no_number_fails_the_deployment_and_names_it(current: Settings) -> None:
