@@ -71,7 +71,9 @@ def services(layout: Layout, secrets: dict[str, str], engine: Probe) -> dict[str
                 probes.websocket,
                 needs=("redis",),
             ),
-            uwsgi(layout.venv, "heat-api", "heat.wsgi.api", 2, "/"),
+            # To show a deployment's resource the engine asks the API, which waits for the engine:
+            # as many at once as there are processes wait for each other until RPC times out.
+            uwsgi(layout.venv, "heat-api", "heat.wsgi.api", 8, "/"),
             uwsgi(layout.venv, "heat-api-cfn", "heat.wsgi.cfn", 1, "/"),
             Service(
                 "heat-engine",

@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.copies", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
     parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--run", type=int, help="the number of the only run")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first run")
     parser.add_argument("--lanes", type=int, default=3, help="originals at the same time")
     parser.add_argument(
         "--most-seconds", type=float, default=10, help="for a stack of a copy's own; 10 if idle"
@@ -46,7 +46,7 @@ def main() -> int:
     image = images.load(options.image.absolute())
     assert image.tar is not None
     root = unpack(image.tar, image.tar.parent / "unpacked")
-    numbers = list(range(options.runs)) if options.run is None else [options.run]
+    numbers = list(range(options.first, options.first + options.runs))
     print(f"copies: seed {options.seed}", flush=True)
     # A busy machine's cloud takes long to answer, which is not what these runs are about.
     cloud = Cloud(_BUILD / "cloud", heat_options={"rpc_response_timeout": 600})
