@@ -7,6 +7,7 @@ same one, whatever became of the events before.
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -30,6 +31,8 @@ _QUIET_SECONDS = 70
 _PAUSE_SECONDS = 25
 # A wake-up that never came costs a minute.
 _LATEST_SECONDS = 75
+# Longer than a look for newer metadata counts before a signal (docs/reliability.md).
+_LOOK_AGE_SECONDS = 1.2
 _SERVICES = ("keystone", "zaqar", "heat")
 _MOST_COPY_ROUNDS = 10
 
@@ -101,6 +104,7 @@ def heat_changes_its_mind(life: Life) -> None:
     """Heat gives up on a deployment and updates it while its hook runs."""
 
     def change(_: int) -> int:
+        time.sleep(_LOOK_AGE_SECONDS)
         interrupt(life)
         return 0
 
