@@ -109,8 +109,10 @@ class History:
 
     def _waits(self) -> bool:
         states = self._life.guest.states()
-        silent = [config for config in self._life.call("silent") if config not in states]
-        return bool(self._life.call("poll") or silent)
+        # A hook that has asked for a reboot is recorded as running, and is to run again.
+        silent = self._life.call("silent")
+        unfinished = [config for config in silent if not {*states.get(config, ())} - {"running"}]
+        return bool(self._life.call("poll") or unfinished)
 
 
 def _draw(chance: Random, table: dict[Event, float], number: int) -> list[Event]:
