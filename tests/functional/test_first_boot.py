@@ -30,14 +30,14 @@ GREETING = Script(
 )
 
 
-# The service's, and of all that it has started, since its own start (cgroup v2, cpu.stat).
+# The service's, and of all that it has started, since its own start.
 CPU = Script(
-    '#!/bin/sh\nread -r _ used <"/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/cpu.stat"\n'
-    'printf %s "$used" >"$heat_outputs_path.microseconds"\n',
-    outputs=("microseconds",),
+    "#!/bin/sh\nsystemctl show --value --property=CPUUsageNSec os-collect-config"
+    ' >"$heat_outputs_path.nanoseconds"\n',
+    outputs=("nanoseconds",),
 )
-# 1.0 is the aim on an idle machine; beside other work everything takes up to twice the CPU.
-MOST_CPU_SECONDS = 2.0
+# 1.5 on an idle machine, and a second more where the deployment is posted after the first look.
+MOST_CPU_SECONDS = 4.0
 
 
 def test_a_stack_completes_through_heats_user_data_and_nobody_else_can_read_the_password(
@@ -81,7 +81,7 @@ def test_the_first_hook_of_a_boot_costs_little_cpu(heat: Heat, root: Path, tmp_p
             stack = heat.wait_for("cpu", ["CREATE_COMPLETE"], 180)
     finally:
         heat.delete_stack("cpu")
-    seconds = int(stack.outputs["cpu_microseconds"]) / 1e6
+    seconds = int(stack.outputs["cpu_nanoseconds"]) / 1e9
     print(f"CPU from the service's start to the first hook: {seconds:.2f} s")
     assert seconds < MOST_CPU_SECONDS
 
