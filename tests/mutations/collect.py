@@ -11,14 +11,6 @@ MUTATIONS = [
         "each_source_that_polls_goes_through_the_proxy_of_the_settings_and_no_other",
     ),
     Mutation(
-        "the machine's own metadata service is asked for by a proxy",
-        "collect/sources.py",
-        "if ip_address(host).is_link_local:",
-        "if False:",
-        "the_machines_own_metadata_service_is_behind_no_proxy",
-        "unit/collect/test_launcher.py",
-    ),
-    Mutation(
         "a source that cannot be asked counts as one that has nothing new",
         "collect/sources.py",
         "            if isinstance(error.__cause__, HeatConfigError):\n",

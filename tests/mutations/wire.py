@@ -4,6 +4,14 @@ from tests.mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        "the machine's own metadata service is asked for by a proxy",
+        "wire/session.py",
+        "if ip_address(urlsplit(address).hostname or ).is_link_local:",
+        "if False:",
+        "the_machines_own_metadata_service_is_behind_no_proxy",
+        "unit/collect/test_launcher.py",
+    ),
+    Mutation(
         "a request waits for ever",
         "wire/session.py",
         "            timeout=settings.request_timeout,\n            redirect",

@@ -14,11 +14,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from os_collect_config import cache, collect, exc, local, merger
@@ -61,16 +59,9 @@ def guard() -> None:
 
 
 def take_proxies_from(settings: Settings) -> None:
-    """Have this process's sources use the settings' proxy, where `requests` asks the environment.
-
-    A machine's own metadata service, whose address is link-local, is behind no proxy.
-    """
+    """Have this process's sources use the settings' proxy: `requests` asks the environment."""
 
     def proxies(url: str, no_proxy: str | None = None) -> dict[str, str]:  # noqa: ARG001
-        host = (urlsplit(url).hostname or "").partition("%")[0]
-        with contextlib.suppress(ValueError):
-            if ip_address(host).is_link_local:
-                return {}
         proxy = proxy_for(url, settings)
         return {"http": proxy, "https": proxy} if proxy else {}
 

@@ -30,25 +30,13 @@ def run(options: argparse.Namespace) -> int:
     except PermissionError:
         _print_public(options.json)
         raise
-    shown = shown_rows(report, options.all)
+    shown = [row for row in report.rows if options.all or row.current or row.is_moving]
     if options.json:
-        print(json.dumps(document(report, shown), indent=1))
+        rows = [dataclasses.asdict(row) for row in shown]
+        print(json.dumps({"connection": report.connection, "deployments": rows}, indent=1))
     else:
         _print_report(report, shown)
     return exit_code((row for row in shown if row.current or row.is_moving), report.has_metadata)
-
-
-def shown_rows(report: Report, with_earlier: bool) -> list[Row]:
-    """Return the deployments that the metadata holds, or that go on without it; or all."""
-    return [row for row in report.rows if with_earlier or row.current or row.is_moving]
-
-
-def document(report: Report, rows: list[Row]) -> dict[str, Any]:
-    """Return what `--json` prints of some deployments."""
-    return {
-        "connection": report.connection,
-        "deployments": [dataclasses.asdict(row) for row in rows],
-    }
 
 
 def exit_code(rows: Iterable[Row], has_metadata: bool) -> int:

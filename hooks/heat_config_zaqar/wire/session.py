@@ -7,8 +7,10 @@ A token is used until it expires, across processes, by a file that root alone re
 import contextlib
 import hashlib
 import ssl
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from keystoneauth1 import exceptions as keystone_errors
@@ -43,8 +45,12 @@ def tls_verification(settings: Settings, login: Credentials | None = None) -> bo
 def proxy_for(address: str, settings: Settings) -> str:
     """Return the URL of the proxy that requests to an address go through; empty for none.
 
-    The settings alone say so: what is in the environment of one program is not in the others'.
+    The settings alone say so: what is in the environment of one program is not in the others'. A
+    machine's own metadata service, whose address is link-local, is behind no proxy.
     """
+    with contextlib.suppress(ValueError):
+        if ip_address(urlsplit(address).hostname or "").is_link_local:
+            return ""
     if not settings.proxy or should_bypass_proxies(address, settings.no_proxy):
         return ""
     return settings.proxy

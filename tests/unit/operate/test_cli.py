@@ -404,18 +404,7 @@ def test_no_file_however_damaged_gives_a_traceback(
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "status",
-        "show",
-        "logs",
-        "resend",
-        "rerun",
-        "deliver",
-        "doctor",
-        "version",
-    ],
+    "command", ["", "status", "show", "logs", "resend", "rerun", "deliver", "doctor", "version"]
 )
 def test_help_has_examples_and_exit_codes(run: Run, command: str) -> None:
     code, out, _ = run(*filter(None, [command]), "--help")
