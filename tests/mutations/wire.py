@@ -6,7 +6,7 @@ MUTATIONS = [
     Mutation(
         "the machine's own metadata service is asked for by a proxy",
         "wire/session.py",
-        "if ip_address(urlsplit(address).hostname or ).is_link_local:",
+        'if ip_address(urlsplit(address).hostname or "").is_link_local:',
         "if False:",
         "the_machines_own_metadata_service_is_behind_no_proxy",
         "unit/collect/test_launcher.py",
