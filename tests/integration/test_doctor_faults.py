@@ -180,7 +180,11 @@ def stuck(patient: Patient) -> None:
 
 
 def interrupted(patient: Patient) -> None:
-    durable.write_json(patient.state / "running" / "other.json", {**RECORD, "started": time.time()})
+    """The metadata still holds the deployment, so that it is to run again."""
+    (delivered,) = (patient.state / "delivered").glob("*.json")
+    running = patient.state / "running" / delivered.name
+    durable.write_json(running, {**json.loads(delivered.read_text()), "started": time.time()})
+    delivered.unlink()
 
 
 def given_up(patient: Patient) -> None:
