@@ -414,6 +414,7 @@ def test_no_file_however_damaged_gives_a_traceback(
         "rerun",
         "deliver",
         "doctor",
+        "collect-logs",
         "version",
     ],
 )
