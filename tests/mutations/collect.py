@@ -178,8 +178,8 @@ MUTATIONS = [
     Mutation(
         "hooks run with the umask of the cache",
         "collect/launcher.py",
-        "(subprocess.check_call, umask=_COMMAND_UMASK)",
-        "(subprocess.check_call)",
+        "(service.call, umask=_COMMAND_UMASK)",
+        "(service.call)",
         "the_command_has_the_umask_that_hooks_expect",
     ),
     Mutation(
