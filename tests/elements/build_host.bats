@@ -107,6 +107,15 @@ print(repr(tomllib.load(open(sys.argv[1], "rb")).get(sys.argv[2])))' "$settings/
     one_line "is not like http://proxy.example:3128"
 }
 
+@test "the console is a device or off" {
+    DIB_HEAT_CONFIG_ZAQAR_CONSOLE=/dev/ttyS1 run "$check"
+    [ "$(value_of console)" = "'/dev/ttyS1'" ]
+    DIB_HEAT_CONFIG_ZAQAR_CONSOLE=off run "$check"
+    [ "$(value_of console)" = "''" ]
+    DIB_HEAT_CONFIG_ZAQAR_CONSOLE=ttyS1 run "$check"
+    one_line "DIB_HEAT_CONFIG_ZAQAR_CONSOLE is 'ttyS1', which is neither like"
+}
+
 @test "a switch that is neither true nor false stops the build" {
     DIB_HEAT_CONFIG_ZAQAR_INSECURE=perhaps run "$check"
     one_line "is neither true nor false"

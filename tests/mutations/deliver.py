@@ -195,4 +195,11 @@ MUTATIONS = [
         "a_clock_that_steps_ends_no_doubt",
         "unit/deliver/test_delivery.py",
     ),
+    Mutation(
+        "a signal's records do not say of which deployment",
+        "deliver/delivery.py",
+        "        with events.about(entry.id, entry.name):\n            return",
+        "        if True:\n            return",
+        "what_becomes_of_a_signal_is_an_event_of_its_deployment",
+    ),
 ]

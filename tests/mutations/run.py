@@ -234,4 +234,11 @@ MUTATIONS = [
         "{**outputs, **streams}",
         "however_much_a_script_says_it_is_cut_and_its_status_code_kept",
     ),
+    Mutation(
+        "a deployment's records do not say which one",
+        "run/apply.py",
+        "            with events.about(deployment.id, deployment.name):\n",
+        "            if True:\n",
+        "each_record_of_a_deployment_says_which_one_and_its_hooks_start_and_end_are_events",
+    ),
 ]

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heat_config_zaqar import settings, signal_body
+from heat_config_zaqar import events, settings, signal_body
 from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
 from heat_config_zaqar.errors import (
     CorruptFileError,
@@ -23,6 +23,7 @@ from heat_config_zaqar.errors import (
     InvalidMetadataError,
     RebootDueError,
 )
+from heat_config_zaqar.events import Event
 from heat_config_zaqar.log import log_to_stderr
 from heat_config_zaqar.run import hook_runner
 from heat_config_zaqar.run.outcome import Outcome, body_of
@@ -57,8 +58,7 @@ def main() -> int:
         current = settings.load()
         identity.require_ownership(current)
         apply(read_deployments(config_file()), current)
-    except RebootDueError as due:
-        _LOG.warning("%s", due)
+    except RebootDueError:
         return 1
     except (HeatConfigError, OSError) as error:
         _LOG.error("%s; os-collect-config will try again", error)
@@ -110,13 +110,13 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
         # While a reboot is due nothing may start: it comes first, and ends this run.
         unfinished.sort(key=lambda item: not _is_reboot_due(outbox.runs.of(item.id)))
         for deployment in unfinished:
-            if results.successor(deployment) is not None:
-                _LOG.warning(
-                    "deployment %s: not run, a newer config has replaced it", deployment.id
-                )
-            else:
-                _execute(deployment, outbox, current)
-                delivery().deliver(deployment.id)
+            with events.about(deployment.id, deployment.name):
+                if results.successor(deployment) is not None:
+                    report = "deployment %s: not run, a newer config has replaced it"
+                    _LOG.warning(report, deployment.id)
+                else:
+                    _execute(deployment, outbox, current)
+                    delivery().deliver(deployment.id)
         if outbox.pending():
             delivery().deliver_all()
         outbox.prune()
@@ -146,12 +146,13 @@ def _end_orphans(outbox: Outbox) -> None:
     """End the hooks that go on although the process that started them is gone."""
     for config_id, run in outbox.runs.begun():
         if run.hook is not None and end(run.hook):
-            _LOG.warning(
-                "deployment %s: its hook, process %d, went on after 55-heat-config had been "
-                "killed: ended",
-                config_id,
-                run.hook.pid,
-            )
+            with events.about(config_id):
+                _LOG.warning(
+                    "deployment %s: its hook, process %d, went on after 55-heat-config had been "
+                    "killed: ended",
+                    config_id,
+                    run.hook.pid,
+                )
 
 
 def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> None:
@@ -172,6 +173,7 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> None:
         deployment.name,
         body.get(signal_body.STATUS_CODE),
         time.time() - started,
+        extra=Event.HOOK_ENDED.extra,
     )
     # Where its hook has signalled by heat-config-notify, that is the one result.
     if not outbox.is_finished(deployment.id):
@@ -216,7 +218,12 @@ def _run_recorded(deployment: Deployment, hook: Path, outbox: Outbox, current: S
     def record(leader: Identity) -> None:
         attempt = outbox.runs.begin(deployment.id, deployment.name, deployment.group, leader)
         _LOG.info(
-            "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
+            "deployment %s (%s): hook %s, attempt %d",
+            deployment.id,
+            deployment.name,
+            hook,
+            attempt,
+            extra=Event.HOOK_STARTED.extra,
         )
         threading.Thread(target=_delivery).start()
 
@@ -237,10 +244,12 @@ def _reboot(deployment: Deployment) -> Body:
     problem = hook_runner.reboot()
     if problem:
         return signal_body.failure(f"hook {deployment.group} asked for a reboot: {problem}")
-    raise RebootDueError(
+    due = RebootDueError(
         f"deployment {deployment.id} ({deployment.name}): its hook {deployment.group} asked for a "
         "reboot, and runs again after it"
     )
+    _LOG.warning("%s", due)
+    raise due
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.state.runs import Run
-from tests.unit.conftest import make_deployment
+from tests.unit.conftest import Said, make_deployment
 from tests.unit.run.test_hook_runner import hook, is_gone
 from tests.unit.run.test_script_hook import await_lines
 from tests.unit.state.test_outbox import begin
@@ -407,3 +407,27 @@ def test_a_warning_has_its_priority_where_the_journal_reads_it_and_only_there(
             check=False,
         )
     assert path.read_text().startswith("<3>55-heat-config ERROR" if is_journal else "55-heat")
+
+
+def test_each_record_of_a_deployment_says_which_one_and_its_hooks_start_and_end_are_events(
+    current: Settings, said: Said
+) -> None:
+    applied(current, quiet("a"), quiet("b", group="absent"))
+    a, b = ("a", "00-a"), ("b", "00-b")
+    assert said.events == [("HOOK_STARTED", a), ("HOOK_ENDED", a), ("HOOK_ENDED", b)]
+    assert said.subjects == [a, a, b]
+
+
+def test_a_hook_that_went_on_and_one_that_wants_a_reboot_are_named(
+    current: Settings, said: Said, systemctl: Path
+) -> None:
+    hook(current.state_dir.parent / "hooks", "exit 194", "booter")
+    with pytest.raises(RebootDueError):
+        applied(current, quiet("a", group="booter"))
+    assert said.subjects[-1] == ("a", "00-a")
+    assert systemctl.read_text()
+    left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    Outbox(current.state_dir).runs.begin("b", "00-b", "script", identify(left.pid))
+    applied(current)
+    assert left.wait() == -signal.SIGKILL
+    assert said.subjects[-1] == ("b", "")
