@@ -110,6 +110,7 @@ def test_a_hook_that_is_over_at_once_costs_no_message_and_nor_do_those_behind_it
     told.waits(deployments)
     for deployment in deployments:
         told.runs(deployment, 1, now)
+        time.sleep(0.02)
         told.end(deployment.id)
     time.sleep(0.5)
     assert listener.bodies == []

@@ -430,10 +430,12 @@ def test_the_last_line_of_a_script_is_told_while_it_runs_and_nothing_after_the_e
     outputs = [{"name": "result"}]
     one = telling("a", config=SCRIPT, outputs=outputs)
     apply.apply([parse_deployment(one), parse_deployment(telling("b"))], current)
+    time.sleep(1)
     ends = {name: told.index(name) for name in "ab"}
     messages = [item for item in told if isinstance(item, dict)]
-    for item in messages:
-        assert told.index(item) < ends[item["deploy_config_id"]], "told after the signal"
+    for place, item in enumerate(told):
+        if isinstance(item, dict):
+            assert place < ends[item["deploy_config_id"]], "told after the signal"
     assert {"deploy_config_id": "b"} in messages
     running = [item for item in messages if item["deploy_config_id"] == "a"]
     assert {item["attempt"] for item in running} == {1}
