@@ -374,19 +374,18 @@ class Gate(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def gate(cloud: Cloud, engine: Engine) -> Iterator[type[Gate]]:
+def gate(cloud: Cloud) -> Iterator[type[Gate]]:
     """Put the gate into the catalog in Zaqar's place."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        # It only adds what is not there, and takes away at its end what it was given.
-        with cloud.changed_catalog({"messaging": http_url("zaqar")}):
-            pass
-        with cloud.changed_catalog({"messaging": address}):
+        with (
+            cloud.changed_catalog({"messaging": None}),
+            cloud.changed_catalog({"messaging": address}),
+        ):
             yield Gate
         server.shutdown()
-    engine(PLUGIN)
 
 
 @pytest.mark.usefixtures("plugin")

@@ -212,8 +212,8 @@ MUTATIONS = [
     Mutation(
         "progress goes out before there is metadata",
         "deliver/delivery.py",
-        "        if not self._collected.exists():\n            return\n        own",
-        "        own",
+        "        if self._collected.exists():\n",
+        "        if True:\n",
         "nothing_is_told_before_metadata_was_collected_since_the_boot",
         "unit/deliver/test_progress.py",
     ),

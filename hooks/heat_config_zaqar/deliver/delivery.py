@@ -73,12 +73,11 @@ class Delivery:
 
         :raises HeatConfigError: as of the room `wire`; nothing is tried again.
         """
-        if not self._collected.exists():
-            return
         own, server = deployment.credentials, self._server
         if server and (server.project_id, server.auth_url) == (own.project_id, own.auth_url):
             own = server
-        Queue(self._connect(own), deployment.progress_queue).post(body, _PROGRESS_TTL_SECONDS)
+        if self._collected.exists():
+            Queue(self._connect(own), deployment.progress_queue).post(body, _PROGRESS_TTL_SECONDS)
 
     def _deliver(self, entry: Entry) -> bool:
         """Try to send one signal; return whether the outbox is done with it."""
