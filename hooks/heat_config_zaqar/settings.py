@@ -41,6 +41,7 @@ class Settings:
     :param poll_interval: seconds between two polls of an idle guest that nothing wakes.
     :param request_timeout: seconds to wait for a connection, and for each read from it.
     :param console: the device on which the service says what it does; empty for none.
+    :param progress_line: show in Heat the last line that a script printed, while it runs.
     :param state_dir: where state lives that must survive a reboot.
     :param runtime_dir: where tokens and other things live that a reboot may take.
     :param working_dir: where the script hook keeps the scripts and collects their outputs.
@@ -59,6 +60,7 @@ class Settings:
     poll_interval: float = 10
     request_timeout: float = 10
     console: str = "/dev/console"
+    progress_line: bool = True
     state_dir: Path = Path("/var/lib/heat-config-zaqar")
     runtime_dir: Path = Path("/run/heat-config-zaqar")
     working_dir: Path = Path("/var/lib/heat-config/heat-config-script")

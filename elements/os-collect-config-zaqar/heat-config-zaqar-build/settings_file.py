@@ -72,6 +72,7 @@ SETTINGS: dict[str, Callable[[str], str]] = {
     "max_attempts": whole_number(1, 1000),
     "no_proxy": json.dumps,
     "poll_interval": whole_number(1, 1800),
+    "progress_line": boolean,
     "proxy": address,
     "push": boolean,
 }

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from heat_config_zaqar import events
 from heat_config_zaqar.deliver.posted import Posted
@@ -22,7 +23,11 @@ from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Entry, Outbox, Settled
 from heat_config_zaqar.succession import Config, Succession
+from heat_config_zaqar.wire.queue import Queue
 from heat_config_zaqar.wire.session import Connection
+
+# Where nobody reads them any more, they are soon gone.
+_PROGRESS_TTL_SECONDS = 300
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,8 +47,9 @@ class Delivery:
             settings = dataclasses.replace(settings, ca_file=login[0].ca_file)
         connect = functools.cache(functools.partial(Connection, settings=settings))
         self._posted = Posted(store, login, connect, settings)
-        server = login[0] if login else None
-        self._sender = Sender(outbox, settings, server, connect)
+        self._server = login[0] if login else None
+        self._connect = connect
+        self._sender = Sender(outbox, settings, self._server, connect)
 
     def supersede(self, deployments: Iterable[Deployment]) -> None:
         """Drop each pending signal whose place a newer config among `deployments` took."""
@@ -68,6 +74,17 @@ class Delivery:
     def _is_done(self, entry: Entry) -> bool:
         with events.about(entry.id, entry.name):
             return self._deliver(entry)
+
+    def tell(self, deployment: Deployment, body: dict[str, Any]) -> None:
+        """Post to a deployment's progress queue, as the user whose token its signal needs too.
+
+        :raises HeatConfigError: as of the room `wire`; nothing is tried again.
+        """
+        own, server = deployment.credentials, self._server
+        if server and (server.project_id, server.auth_url) == (own.project_id, own.auth_url):
+            own = server
+        if self._collected.exists():
+            Queue(self._connect(own), deployment.progress_queue).post(body, _PROGRESS_TTL_SECONDS)
 
     def _deliver(self, entry: Entry) -> bool:
         """Try to send one signal; return whether the outbox is done with it."""
