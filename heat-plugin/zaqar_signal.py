@@ -1,10 +1,10 @@
-"""Heat plug-in: deployments whose signal_transport is AUTO, and signal queues older than a day.
+"""Heat plug-in: signal_transport AUTO, signal queues older than a day, and how far guests are.
 
 Owns what OS::Heat::SoftwareDeployment, StructuredDeployment and their groups do otherwise than in
 Heat 27; the engine loads it from heat.conf's `plugin_dirs`. Invariants: what AUTO became stays for
 a deployment's life, whatever the catalog says later; the pre-signed URL that the engine reads a
 signal queue by is valid whenever a resource has it read; a deployment whose transport Heat 27 knows
-and that works there is the same here.
+and that works there is the same here, whatever becomes of what its guest tells of its progress.
 """
 
 import logging
@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from heat.engine import constraints, properties, translation
+from heat.engine.plugins import zaqar_progress
 from heat.engine.resources.openstack.heat import software_deployment as software
 from heat.engine.resources.openstack.heat import structured_config as structured
 from oslo_config import cfg
@@ -36,6 +37,7 @@ QUEUE_NAME_LIMIT = 64
 _TRANSPORT = "signal_transport"
 _QUEUE_ID = "zaqar_signal_queue_id"
 _SIGNED_URL = "zaqar_queue_signed_url_data"
+_PROGRESS_QUEUE = "progress_queue_id"
 
 
 def _schema(stock: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,10 +55,21 @@ def _schema(stock: Mapping[str, Any]) -> dict[str, Any]:
     return {**stock, name: extended}
 
 
+def _queue_name(name: str, suffix: str = "") -> str:
+    """Return a name that Zaqar takes for a queue; it keeps the end, which no other has."""
+    allowed = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    limit = QUEUE_NAME_LIMIT - len(suffix)
+    reduced: str = software.SoftwareDeployment.reduce_physical_resource_name(allowed, limit)
+    return reduced + suffix
+
+
 class SoftwareDeployment(software.SoftwareDeployment):
     """OS::Heat::SoftwareDeployment."""
 
     properties_schema = _schema(software.SoftwareDeployment.properties_schema)
+    _progress: Any = None
+    _progress_queue = ""
+    known_token = ""
 
     def translation_rules(self, properties: Any) -> list[Any]:
         """Let every reader of the property, and the guest, see a transport that Heat knows."""
@@ -106,8 +119,7 @@ class SoftwareDeployment(software.SoftwareDeployment):
         transport = self.properties[self.SIGNAL_TRANSPORT]
         if name is None or self.known_transport(transport) != self.ZAQAR_SIGNAL:
             return name
-        allowed = re.sub(r"[^A-Za-z0-9_-]", "-", name)
-        return self.reduce_physical_resource_name(allowed, QUEUE_NAME_LIMIT)
+        return _queue_name(name)
 
     def handle_update(self, json_snippet: Any, tmpl_diff: Any, prop_diff: Any) -> Any:
         """Renew the URL at each update: Zaqar may sign with another key by now."""
@@ -121,7 +133,43 @@ class SoftwareDeployment(software.SoftwareDeployment):
 
     def _check_complete(self) -> Any:
         self._keep_signed_url_valid()
-        return super()._check_complete()
+        is_complete = super()._check_complete()
+        if not is_complete and self._progress:
+            self._progress.look()
+        return is_complete
+
+    def _build_derived_inputs(self, action: Any, source: Any) -> Any:
+        """Add the progress queue; a template's own input of that name turns it off."""
+        inputs = super()._build_derived_inputs(action, source)
+        self._progress_queue = ""
+        is_taken = zaqar_progress.INPUT in {item.name() for item in inputs}
+        if not is_taken and zaqar_progress.is_possible(self):
+            name = _queue_name(self.physical_resource_name(), zaqar_progress.QUEUE_SUFFIX)
+            self._progress_queue = name
+            self.data_set(_PROGRESS_QUEUE, name)
+            inputs.append(zaqar_progress.guest_input(name))
+        return inputs
+
+    def _handle_action(self, *arguments: Any, **more: Any) -> Any:
+        self._progress = None
+        deployment = super()._handle_action(*arguments, **more)
+        if deployment and (queue := self._progress_queue):
+            self._progress = zaqar_progress.Progress(self, queue, deployment["config_id"])
+        return deployment
+
+    def user_token(self) -> str:
+        """Return a token of the deployment's user; each login takes Keystone half a second."""
+        return self.known_token or str(self._user_token())
+
+    def _user_token(self) -> Any:
+        self.known_token = super()._user_token()
+        return self.known_token
+
+    def _delete_signals(self) -> None:
+        super()._delete_signals()
+        if queue := self.data().get(_PROGRESS_QUEUE):
+            zaqar_progress.delete(self, queue)
+            self.data_delete(_PROGRESS_QUEUE)
 
     def _keep_signed_url_valid(self, least: timedelta = RENEW_BEFORE_EXPIRY) -> None:
         """Renew a URL that has less than `least` left; while it is valid that may fail."""

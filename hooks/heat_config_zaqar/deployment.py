@@ -144,6 +144,17 @@ class Deployment:
         return seconds
 
     @property
+    def progress_queue(self) -> str:
+        """The queue where Heat's plug-in reads how far this is; empty where nobody reads one.
+
+        It is never the signal's: Heat would take what it finds there for the end.
+        """
+        queue = self.text_input("deploy_progress_queue_id")
+        # A String input without a value has become "None", see `parse_deployment`.
+        is_usable = _QUEUE_NAME.fullmatch(queue) and queue != "None"
+        return queue if is_usable and queue != self.text_input("deploy_queue_id") else ""
+
+    @property
     def credentials(self) -> Credentials:
         """The deployment's own Keystone login."""
         keys = ("auth_url", "user_id", "project_id", "region_name", "password")

@@ -40,6 +40,8 @@ class Settings:
     :param push: be woken by Zaqar's WebSocket where the catalog has one.
     :param poll_interval: seconds between two polls of an idle guest that nothing wakes.
     :param request_timeout: seconds to wait for a connection, and for each read from it.
+    :param console: the device on which the service says what it does; empty for none.
+    :param progress_line: show in Heat the last line that a script printed, while it runs.
     :param state_dir: where state lives that must survive a reboot.
     :param runtime_dir: where tokens and other things live that a reboot may take.
     :param working_dir: where the script hook keeps the scripts and collects their outputs.
@@ -57,6 +59,8 @@ class Settings:
     push: bool = True
     poll_interval: float = 10
     request_timeout: float = 10
+    console: str = "/dev/console"
+    progress_line: bool = True
     state_dir: Path = Path("/var/lib/heat-config-zaqar")
     runtime_dir: Path = Path("/run/heat-config-zaqar")
     working_dir: Path = Path("/var/lib/heat-config/heat-config-script")
@@ -131,6 +135,8 @@ def _usable(origin: str, key: str, value: Any, known: dict[str, Any]) -> Any:
         raise SettingsError(f"{origin}: {key} must be from {least:g} to {most:g}, not {value!r}")
     if key == "proxy" and value and not is_http_url(value):
         raise SettingsError(f"{origin}: proxy must be like 'http://proxy.example:3128'")
+    if key == "console" and value and not Path(value).is_absolute():
+        raise SettingsError(f"{origin}: console must be like {default!r}, or '' for none")
     if isinstance(default, Path):
         if not Path(value).is_absolute():
             raise SettingsError(f"{origin}: {key} must be an absolute path, not {value!r}")

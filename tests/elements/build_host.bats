@@ -47,10 +47,11 @@ print(repr(tomllib.load(open(sys.argv[1], "rb")).get(sys.argv[2])))' "$settings/
 @test "variables become settings of the right type" {
     export DIB_HEAT_CONFIG_ZAQAR_MAX_ATTEMPTS=5 DIB_HEAT_CONFIG_ZAQAR_INSECURE=no
     export DIB_HEAT_CONFIG_ZAQAR_HOOK_TIMEOUT=0900 DIB_HEAT_CONFIG_ZAQAR_POLL_INTERVAL=30
-    export DIB_HEAT_CONFIG_ZAQAR_PUSH=false
+    export DIB_HEAT_CONFIG_ZAQAR_PUSH=false DIB_HEAT_CONFIG_ZAQAR_PROGRESS_LINE=off
     run "$check"
     [ "$status" -eq 0 ]
     [ "$(value_of max_attempts)" = 5 ]
+    [ "$(value_of progress_line)" = False ]
     [ "$(value_of insecure)" = False ]
     [ "$(value_of hook_timeout)" = 900 ]
     [ "$(value_of poll_interval)" = 30 ]
@@ -105,6 +106,15 @@ print(repr(tomllib.load(open(sys.argv[1], "rb")).get(sys.argv[2])))' "$settings/
 @test "a proxy that is no address stops the build" {
     DIB_HEAT_CONFIG_ZAQAR_PROXY=proxy.example:3128 run "$check"
     one_line "is not like http://proxy.example:3128"
+}
+
+@test "the console is a device or off" {
+    DIB_HEAT_CONFIG_ZAQAR_CONSOLE=/dev/ttyS1 run "$check"
+    [ "$(value_of console)" = "'/dev/ttyS1'" ]
+    DIB_HEAT_CONFIG_ZAQAR_CONSOLE=off run "$check"
+    [ "$(value_of console)" = "''" ]
+    DIB_HEAT_CONFIG_ZAQAR_CONSOLE=ttyS1 run "$check"
+    one_line "DIB_HEAT_CONFIG_ZAQAR_CONSOLE is 'ttyS1', which is neither like"
 }
 
 @test "a switch that is neither true nor false stops the build" {

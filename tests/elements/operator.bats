@@ -115,6 +115,20 @@ print([row["state"] for row in json.loads(sys.argv[1])["deployments"]])' "$outpu
     shows "'soon' is not a number of seconds"
 }
 
+@test "collect-logs makes a closed archive with everything but secrets" {
+    as_root collect-logs /root/guest.tar.gz
+    [ "$status" -eq 0 ]
+    [ "${lines[0]}" = /root/guest.tar.gz ]
+    run in_root stat --format=%a /root/guest.tar.gz
+    [ "$output" = 600 ]
+    run in_root tar -xzOf /root/guest.tar.gz
+    [ "$status" -eq 0 ]
+    shows 3f2a91c0-1111 '"state": "failed"' '"check": "settings"' '"os-collect-config": "'
+    for secret in TopSecret hello warned; do
+        [[ "$output" != *"$secret"* ]] || { echo "there is: $secret" >&2; return 1; }
+    done
+}
+
 @test "deliver waits for the first metadata after a start" {
     as_root deliver
     [ "$status" -eq 0 ]
@@ -139,7 +153,7 @@ print([row["state"] for row in json.loads(sys.argv[1])["deployments"]])' "$outpu
 
 @test "without root's rights every other command says what to do" {
     for command in "show greet" "logs greet" "resend greet" "rerun greet" deliver doctor \
-        "status --wait"; do
+        collect-logs "status --wait"; do
         # shellcheck disable=SC2086
         as_nobody $command
         [ "$status" -eq 4 ] || { echo "$command: $status $output" >&2; return 1; }
@@ -150,7 +164,7 @@ print([row["state"] for row in json.loads(sys.argv[1])["deployments"]])' "$outpu
 @test "every help is complete" {
     as_nobody --help
     [ "$status" -eq 0 ]
-    for command in status show logs resend rerun deliver doctor version; do
+    for command in status show logs resend rerun deliver doctor collect-logs version; do
         shows "$command"
         run in_root heat-config-zaqar "$command" --help
         [ "$status" -eq 0 ]

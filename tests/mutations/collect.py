@@ -185,8 +185,8 @@ MUTATIONS = [
     Mutation(
         "hooks run with the umask of the cache",
         "collect/launcher.py",
-        "(subprocess.check_call, umask=_COMMAND_UMASK)",
-        "(subprocess.check_call)",
+        "(service.call, umask=_COMMAND_UMASK)",
+        "(service.call)",
         "the_command_has_the_umask_that_hooks_expect",
     ),
     Mutation(
@@ -245,5 +245,92 @@ MUTATIONS = [
         "{key: list(_signalled(value)) for key, value in lists.items()}",
         "{}",
         "a_deployment_that_is_nested_too_deep_costs_no_neighbour_and_says_so_itself",
+    ),
+    Mutation(
+        "a hook of hours is a hang",
+        "collect/service.py",
+        "            self.moves()\n",
+        "",
+        "a_command_that_takes_long_is_no_hang_and_does_not_speak_for_us",
+    ),
+    Mutation(
+        "a long pause is a hang",
+        "collect/service.py",
+        "        moves()\n",
+        "",
+        "a_pause_is_no_hang",
+    ),
+    Mutation(
+        "waiting for a message is a hang",
+        "collect/collector.py",
+        "            moves()\n",
+        "",
+        "a_wait_for_a_message_is_no_hang",
+        "unit/collect/test_service.py",
+    ),
+    Mutation(
+        "a machine that may not act hangs",
+        "collect/ownership.py",
+        "            # A hook goes on, for hours perhaps.\n            moves()\n",
+        "",
+        "a_machine_that_may_not_act_does_not_hang",
+        "unit/collect/test_service.py",
+    ),
+    Mutation(
+        "a thread says that the loop moves while it hangs",
+        "collect/launcher.py",
+        "        self._service.moves()\n        try:",
+        "        import threading\n"
+        "        def beat():\n"
+        "            while not time.sleep(0.1):\n"
+        "                Service(self._settings).moves()\n"
+        "        threading.Thread(target=beat, daemon=True).start()\n"
+        "        try:",
+        "a_source_that_hangs_is_not_said_to_move",
+        "unit/collect/test_service.py",
+    ),
+    Mutation(
+        "a hook speaks to systemd in our name",
+        "collect/service.py",
+        "if name not in _OURS",
+        "if name",
+        "a_command_that_takes_long_is_no_hang_and_does_not_speak_for_us",
+    ),
+    Mutation(
+        "a name says something to systemd",
+        "collect/service.py",
+        'one_line("; ".join(parts), _LONGEST_STATUS)',
+        '"; ".join(parts)',
+        "no_name_says_anything_to_systemd",
+    ),
+    Mutation(
+        "a busy systemd holds up the loop",
+        "collect/service.py",
+        "    manager.setblocking(False)\n",
+        "    manager.settimeout(1)\n",
+        "a_manager_that_does_not_read_holds_up_nothing_and_hears_it_later",
+    ),
+    Mutation(
+        "a round with long requests is a hang",
+        "collect/service.py",
+        "or self._settings.request_timeout <= usual",
+        "or usual",
+        "where_requests_may_take_longer_so_may_a_round",
+    ),
+    Mutation(
+        "who runs the collector once is the service",
+        "collect/launcher.py",
+        '        os.environ.pop("NOTIFY_SOCKET", None)\n',
+        "        pass\n",
+        "who_runs_it_once_is_no_service",
+        "unit/collect/test_service.py",
+    ),
+    Mutation(
+        "metadata that the command fails on is received again and again",
+        "collect/launcher.py",
+        "            self._received |= now\n",
+        "",
+        "in_the_journal_the_agent_says_what_it_does_and_elsewhere_nothing",
+        "unit/collect/test_service.py",
     ),
 ]

@@ -1,13 +1,15 @@
 """Deployments and messages as Heat sends them."""
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from heat_config_zaqar import events
 from heat_config_zaqar.collect import sources
 from heat_config_zaqar.collect.sources import deployments_now as deployments_now
 from heat_config_zaqar.errors import PermanentError
@@ -88,6 +90,30 @@ def deployment() -> Make:
 def message() -> Make:
     """A function that makes the body of a metadata message."""
     return make_message
+
+
+class Said(logging.Handler):
+    """What was logged: the event, and the deployment that it is about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[str, events.Subject | None]] = []
+        self.subjects: list[events.Subject | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.subjects.append(events.subject())
+        if event := events.of(record):
+            self.events.append((event.name, events.subject()))
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[Said]:
+    """What this process logs."""
+    caplog.set_level(logging.INFO)
+    handler = Said()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture

@@ -46,6 +46,14 @@ def address(text: str) -> str:
     return json.dumps(text)
 
 
+def device(text: str) -> str:
+    if text.lower() in FALSE:
+        return '""'
+    if not re.fullmatch(r"/[!#-\[\]-~]+", text):
+        raise SettingError("is neither like /dev/console nor off")
+    return json.dumps(text)
+
+
 def certificates(text: str) -> str:
     if not Path(text).is_file():
         raise SettingError("is no file on the build host")
@@ -58,11 +66,13 @@ def certificates(text: str) -> str:
 
 SETTINGS: dict[str, Callable[[str], str]] = {
     "ca_file": certificates,
+    "console": device,
     "hook_timeout": whole_number(0, 315_360_000),
     "insecure": boolean,
     "max_attempts": whole_number(1, 1000),
     "no_proxy": json.dumps,
     "poll_interval": whole_number(1, 1800),
+    "progress_line": boolean,
     "proxy": address,
     "push": boolean,
 }

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from heat_config_zaqar.wire.push import Listener
 from heat_config_zaqar.wire.session import Connection
 
 _WARNING_SECONDS = 600
+_MOVE_SECONDS = 30
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,16 +79,20 @@ class Collector:
         configured = parse_credentials(dict(cfg.CONF.zaqar))
         return configured or self._receiver.stored().login or first_login(self._settings)
 
-    def wait(self, longest: float) -> None:
+    def wait(self, longest: float, moves: Callable[[], None] = lambda: None) -> None:
         """Wait until the queue is to be read, or a message wakes us.
 
         :param longest: seconds after which the other collectors want their turn.
+        :param moves: called now and then, to say that this is no hang.
         """
         if self._listener and self._settings.push and self._schedule.state in READABLE:
             self._listener.start()
         now = time.monotonic()
         longest = self._schedule.until_others(now, longest)
-        self._woken.wait(max(min(self._due - now, longest), 0.05))
+        left = max(min(self._due - now, longest), 0.05)
+        while left > 0 and not self._woken.wait(min(left, _MOVE_SECONDS)):
+            left -= _MOVE_SECONDS
+            moves()
 
     def _look(self, credentials: Credentials, queue_name: str) -> None:
         """Read the queue once, and set the time of the next reading."""

@@ -6,6 +6,8 @@ the `zaqar` source, how long the loop sleeps and who may read the cache are ours
 
 import contextlib
 import functools
+import hashlib
+import importlib.metadata
 import logging
 import os
 import random
@@ -22,17 +24,20 @@ from os_collect_config import collect
 from heat_config_zaqar.collect import sources
 from heat_config_zaqar.collect.collector import Collector
 from heat_config_zaqar.collect.ownership import await_ownership
+from heat_config_zaqar.collect.service import Service, sleep
 from heat_config_zaqar.errors import CorruptFileError, ForeignStateError, SettingsError
+from heat_config_zaqar.events import Event
+from heat_config_zaqar.log import log_to_journal
 from heat_config_zaqar.settings import Settings, load
 from heat_config_zaqar.snapshot import deployments_of
-from heat_config_zaqar.state import doubts, durable
+from heat_config_zaqar.state import doubts, durable, identity
 from heat_config_zaqar.state.outbox import Outbox
 
 # What os-refresh-config and the hooks expect, and what no file of ours is to have.
 _COMMAND_UMASK = 0o022
 _OWN_UMASK = 0o077
 
-_ONE_TIME = {"--one-time", "--print"}
+_ONE_TIME = {"--one-time", "--print", "--force"}
 
 _LOG = logging.getLogger(__name__)
 _collect_all = collect.collect_all
@@ -40,17 +45,22 @@ _collect_all = collect.collect_all
 
 def main() -> int:
     """Run os-collect-config; the entry point of the service and of `os-collect-config`."""
+    log_to_journal()
+    is_service = not _ONE_TIME.intersection(sys.argv)
+    if not is_service:
+        # Whoever calls us so is the service, where there is one.
+        os.environ.pop("NOTIFY_SOCKET", None)
     try:
         settings = load()
     except SettingsError as error:
-        print(f"os-collect-config: {error}", file=sys.stderr)
+        _LOG.error("os-collect-config: %s", error)
         return 2
     if settings.insecure:
-        print("warning: certificates are not verified: insecure = true", file=sys.stderr)
+        _LOG.warning("warning: certificates are not verified: insecure = true")
     try:
-        await_ownership(settings, forever=not _ONE_TIME.intersection(sys.argv))
+        await_ownership(settings, is_service, Service(settings).moves)
     except (ForeignStateError, OSError) as error:
-        print(f"os-collect-config: {error}", file=sys.stderr)
+        _LOG.error("os-collect-config: %s", error)
         return 1
     sources.take_proxies_from(settings)
     install(settings)
@@ -61,12 +71,13 @@ def install(settings: Settings) -> None:
     """Put ours where upstream's main finds it: it has a fixed table of collectors and no hooks."""
     # shutil copies the cache with the process's umask before it sets the mode.
     os.umask(_OWN_UMASK)
-    run = functools.partial(subprocess.check_call, umask=_COMMAND_UMASK)
+    service = Service(settings)
+    run = functools.partial(service.call, umask=_COMMAND_UMASK)
     failed = subprocess.CalledProcessError
     collect.subprocess = SimpleNamespace(check_call=run, CalledProcessError=failed)
     # Of the option `splay`, which is a float: randrange takes none since Python 3.12.
     collect.random = SimpleNamespace(randrange=random.uniform)
-    keeper = _Keeper(settings)
+    keeper = _Keeper(settings, service)
     collect.time = SimpleNamespace(sleep=keeper.sleep)
     collect.collect_all = keeper.collect_all
     collect.COLLECTORS["zaqar"] = SimpleNamespace(Collector=keeper.collector, name="zaqar")
@@ -76,8 +87,10 @@ def install(settings: Settings) -> None:
 class _Keeper:
     """Keeps one collector for the life of the process; upstream makes a new one each time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, service: Service) -> None:
         self._settings = settings
+        self._service = service
+        self._received: dict[str, str] | None = None
         self._collector: Collector | None = None
 
     def collector(self) -> Collector:
@@ -89,6 +102,7 @@ class _Keeper:
         """Ask each source; where the disk refuses, nothing has changed for now."""
         # Upstream lets SIGPIPE end the process; a connection that broke is no reason to.
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._service.moves()
         try:
             found: tuple[set[str], Any] = _collect_all(*arguments, **more)
         except OSError as error:
@@ -96,7 +110,25 @@ class _Keeper:
             return set(), []
         with contextlib.suppress(OSError, CorruptFileError):
             self._note_collected(found[1])
+        with contextlib.suppress(OSError):
+            self._say(found[0])
         return found
+
+    def _say(self, changed: set[str]) -> None:
+        """Say once that the loop runs, and each time that a source has what it had not before.
+
+        What the command failed on counts as changed until it does not.
+        """
+        if self._received is None:
+            self._received = {}
+            if not (collect.CONF.one_time or collect.CONF.print_only):
+                _say_started(self._service.connection())
+        paths = {name: Path(collect.cache.get_path(name)) for name in sorted(changed)}
+        now = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+        if new := [name for name in now if self._received.get(name) != now[name]]:
+            self._received |= now
+            received = Event.METADATA_RECEIVED.extra
+            _LOG.info("metadata received: %s", ", ".join(new), extra=received)
 
     def _note_collected(self, found: Any) -> None:
         """Note that there was metadata since the boot where no queue is read, and what is doubtful.
@@ -124,6 +156,23 @@ class _Keeper:
     def sleep(self, seconds: float) -> None:
         """Sleep until the queue is to be read again; as upstream asks where there is no queue."""
         if self._collector is not None and self._reads_queue():
-            self._collector.wait(collect.CONF.polling_interval)
+            self._collector.wait(collect.CONF.polling_interval, self._service.moves)
             return
-        time.sleep(seconds)
+        sleep(seconds, self._service.moves)
+
+
+def _say_started(connection: str) -> None:
+    names = (os.uname().nodename, identity.server_id(()))
+    _LOG.info(
+        "version %s started on %s: %s",
+        _version(),
+        " ".join(filter(None, names)),
+        connection,
+        extra=Event.AGENT_STARTED.extra,
+    )
+
+
+def _version() -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("heat-config-zaqar-guest")
+    return "unknown"

@@ -10,10 +10,21 @@ import io
 import math
 import os
 import sys
+from pathlib import Path
 
 from heat_config_zaqar.deployment import MOST_SECONDS
 from heat_config_zaqar.errors import HeatConfigError
-from heat_config_zaqar.operate import adopt, clean, deliver, logs, rerun, resend, show, status
+from heat_config_zaqar.operate import (
+    adopt,
+    clean,
+    collect_logs,
+    deliver,
+    logs,
+    rerun,
+    resend,
+    show,
+    status,
+)
 from heat_config_zaqar.operate.doctor import examination as doctor
 from heat_config_zaqar.operate.help_texts import HELP
 from heat_config_zaqar.operate.report import UnknownDeploymentError
@@ -33,6 +44,7 @@ _COMMANDS = {
     "rerun": rerun.run,
     "deliver": deliver.run,
     "doctor": doctor.run,
+    "collect-logs": collect_logs.run,
     "adopt": adopt.run,
     "clean": clean.run,
     "version": _version,
@@ -112,6 +124,9 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
             default=0.0,
             help=wait,
         )
+    if name == "collect-logs":
+        where = "the archive; one that says host and time, here or in /root, if left out"
+        command.add_argument("file", metavar="FILE", nargs="?", type=Path, help=where)
     if name == "clean":
         command.add_argument("--yes", action="store_true", help="do not ask")
     if name == "logs":

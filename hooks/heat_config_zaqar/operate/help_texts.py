@@ -63,6 +63,19 @@ else. Without root's rights only some checks can be made.
 examples:
   heat-config-zaqar doctor
   heat-config-zaqar doctor --json | jq -r '.[] | select(.result == "problem").detail'""",
+    "collect-logs": """\
+make one archive about this guest, for whoever supports it
+
+A tar.gz of 5 MB at most, which root alone can read. contents.json says what is in
+it and what is not, and why: the journal of os-collect-config and of the delivery,
+the deployments and their states, the settings, what status and doctor say, versions,
+and cloud-init's result. What hooks print is left out; passwords, tokens, keys and
+the values of inputs and outputs are, and wherever else they stand it says
+[redacted]. Look through it all the same before it leaves your hands.
+
+examples:
+  heat-config-zaqar collect-logs
+  heat-config-zaqar collect-logs /root/guest.tar.gz""",
     "adopt": """\
 take the place of the machine whose disk this is
 

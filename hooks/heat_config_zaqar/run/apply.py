@@ -12,10 +12,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heat_config_zaqar import settings, signal_body
+from heat_config_zaqar import events, settings, signal_body
+from heat_config_zaqar.deliver.progress import Progress
 from heat_config_zaqar.deployment import Deployment, Transport, for_its_action, parse_deployment
 from heat_config_zaqar.errors import (
     CorruptFileError,
@@ -23,10 +25,12 @@ from heat_config_zaqar.errors import (
     InvalidMetadataError,
     RebootDueError,
 )
+from heat_config_zaqar.events import Event
 from heat_config_zaqar.log import log_to_stderr
 from heat_config_zaqar.run import hook_runner
 from heat_config_zaqar.run.outcome import Outcome, body_of
 from heat_config_zaqar.run.processes import boot_id, end
+from heat_config_zaqar.run.streams import Stream
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.signal_body import Body
 from heat_config_zaqar.state import durable, identity
@@ -57,8 +61,7 @@ def main() -> int:
         current = settings.load()
         identity.require_ownership(current)
         apply(read_deployments(config_file()), current)
-    except RebootDueError as due:
-        _LOG.warning("%s", due)
+    except RebootDueError:
         return 1
     except (HeatConfigError, OSError) as error:
         _LOG.error("%s; os-collect-config will try again", error)
@@ -109,14 +112,16 @@ def apply(deployments: list[Deployment], current: Settings) -> None:
         results = Succession(outbox.results() if unfinished else ())
         # While a reboot is due nothing may start: it comes first, and ends this run.
         unfinished.sort(key=lambda item: not _is_reboot_due(outbox.runs.of(item.id)))
+        progress = Progress(outbox, lambda: _delivery()(outbox, current))
+        progress.waits(item for item in unfinished if results.successor(item) is None)
         for deployment in unfinished:
-            if results.successor(deployment) is not None:
-                _LOG.warning(
-                    "deployment %s: not run, a newer config has replaced it", deployment.id
-                )
-            else:
-                _execute(deployment, outbox, current)
-                delivery().deliver(deployment.id)
+            with events.about(deployment.id, deployment.name):
+                if results.successor(deployment) is not None:
+                    report = "deployment %s: not run, a newer config has replaced it"
+                    _LOG.warning(report, deployment.id)
+                else:
+                    _execute(deployment, outbox, current, progress)
+                    delivery().deliver(deployment.id)
         if outbox.pending():
             delivery().deliver_all()
         outbox.prune()
@@ -146,24 +151,27 @@ def _end_orphans(outbox: Outbox) -> None:
     """End the hooks that go on although the process that started them is gone."""
     for config_id, run in outbox.runs.begun():
         if run.hook is not None and end(run.hook):
-            _LOG.warning(
-                "deployment %s: its hook, process %d, went on after 55-heat-config had been "
-                "killed: ended",
-                config_id,
-                run.hook.pid,
-            )
+            with events.about(config_id):
+                _LOG.warning(
+                    "deployment %s: its hook, process %d, went on after 55-heat-config had been "
+                    "killed: ended",
+                    config_id,
+                    run.hook.pid,
+                )
 
 
-def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> None:
+def _execute(deployment: Deployment, outbox: Outbox, current: Settings, progress: Progress) -> None:
     """Run one deployment to its result; there is none where its group has no hook and needs none.
 
     :raises: as `apply`.
     """
     started = time.time()
     try:
-        body = _run(for_its_action(deployment), outbox, current)
+        body = _run(for_its_action(deployment), outbox, current, progress)
     except InvalidMetadataError as error:
         body = signal_body.failure(str(error))
+    finally:
+        progress.end(deployment.id)
     if body is None:
         return
     _LOG.info(
@@ -172,6 +180,7 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> None:
         deployment.name,
         body.get(signal_body.STATUS_CODE),
         time.time() - started,
+        extra=Event.HOOK_ENDED.extra,
     )
     # Where its hook has signalled by heat-config-notify, that is the one result.
     if not outbox.is_finished(deployment.id):
@@ -180,7 +189,9 @@ def _execute(deployment: Deployment, outbox: Outbox, current: Settings) -> None:
     outbox.runs.end(deployment.id)
 
 
-def _run(deployment: Deployment, outbox: Outbox, current: Settings) -> Body | None:
+def _run(
+    deployment: Deployment, outbox: Outbox, current: Settings, progress: Progress
+) -> Body | None:
     hook = hook_runner.find(deployment.group)
     run = outbox.runs.of(deployment.id)
     if hook is None:
@@ -192,7 +203,15 @@ def _run(deployment: Deployment, outbox: Outbox, current: Settings) -> Body | No
             f"hook {deployment.group} was interrupted {run.interruptions} times, by a crash or a "
             "reboot; not tried again"
         )
-    outcome = _run_recorded(deployment, hook, outbox, current)
+    shows_line = current.progress_line and hook_runner.logs_what_is_signalled(hook)
+
+    def watch(log: Stream) -> None:
+        attempt = run.attempts + 1
+        progress.runs(
+            deployment, attempt, lambda: (log.last, log.last_line() if shows_line else "")
+        )
+
+    outcome = _run_recorded(deployment, hook, outbox, current, watch)
     if outcome.returncode == hook_runner.REBOOT_CODE and not outbox.is_finished(deployment.id):
         if run.reboots < _MOST_REBOOTS:
             outbox.runs.ask_reboot(deployment.id)
@@ -210,19 +229,30 @@ def _without_hook(deployment: Deployment) -> Body | None:
     return None
 
 
-def _run_recorded(deployment: Deployment, hook: Path, outbox: Outbox, current: Settings) -> Outcome:
+def _run_recorded(
+    deployment: Deployment,
+    hook: Path,
+    outbox: Outbox,
+    current: Settings,
+    watch: Callable[[Stream], object] = id,
+) -> Outcome:
     """Run a hook, whose start is on disk before it does anything."""
 
     def record(leader: Identity) -> None:
         attempt = outbox.runs.begin(deployment.id, deployment.name, deployment.group, leader)
         _LOG.info(
-            "deployment %s (%s): hook %s, attempt %d", deployment.id, deployment.name, hook, attempt
+            "deployment %s (%s): hook %s, attempt %d",
+            deployment.id,
+            deployment.name,
+            hook,
+            attempt,
+            extra=Event.HOOK_STARTED.extra,
         )
         threading.Thread(target=_delivery).start()
 
     timeout = current.hook_timeout if deployment.timeout is None else deployment.timeout
     reboots = {_REBOOTS_VARIABLE: str(outbox.runs.of(deployment.id).reboots)}
-    return hook_runner.run(hook, deployment.document, timeout, record, reboots)
+    return hook_runner.run(hook, deployment.document, timeout, record, reboots, watch)
 
 
 def _is_reboot_due(run: Run) -> bool:
@@ -237,10 +267,12 @@ def _reboot(deployment: Deployment) -> Body:
     problem = hook_runner.reboot()
     if problem:
         return signal_body.failure(f"hook {deployment.group} asked for a reboot: {problem}")
-    raise RebootDueError(
+    due = RebootDueError(
         f"deployment {deployment.id} ({deployment.name}): its hook {deployment.group} asked for a "
         "reboot, and runs again after it"
     )
+    _LOG.warning("%s", due)
+    raise due
 
 
 if __name__ == "__main__":

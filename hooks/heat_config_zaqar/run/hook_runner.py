@@ -33,6 +33,8 @@ _KEPT_LOG_BYTES = 64 * 1024
 # A shell's exit codes for a program that it cannot start.
 _NOT_STARTED = (126, 127)
 _LONGEST_LINE = 4096
+# Our hook for group `script`, which passes on what its script prints.
+_SCRIPT_HOOK = "heat-config-zaqar-script-hook"
 # What upstream's hooks find; systemd's services have none.
 HOME = {"HOME": "/root"}
 # Becomes the hook when it reads a line: the first that we write to its standard input. If we die
@@ -57,6 +59,7 @@ def run(
     timeout: float,
     on_start: Callable[[Identity], object],
     environment: Mapping[str, str],
+    watch: Callable[[Stream], object] = id,
 ) -> Outcome:
     """Run a hook to its end; what it logs is passed on to our standard error as it comes.
 
@@ -65,6 +68,7 @@ def run(
     :param on_start: called with the hook's process, which leads a session, before the hook does
         anything; where it raises, the hook never does.
     :param environment: variables beside our own.
+    :param watch: called with what takes its log, when it has started; returns at once.
     :raises TemporaryError: a hook that took too long does not end.
     :raises: what `on_start` raises.
     """
@@ -83,6 +87,7 @@ def run(
     try:
         on_start(leader)
         threading.Thread(target=_feed, args=(process, document), daemon=True).start()
+        watch(logged)
         if not follow(process, printed, logged, seconds=timeout):
             problem = f"was killed after {timeout:g} seconds"
             end(leader)
@@ -94,6 +99,15 @@ def run(
         raise
     output = (printed.start, printed.kept, printed.cut)
     return Outcome(*output, logged.text(), process.returncode, problem)
+
+
+def logs_what_is_signalled(hook: Path) -> bool:
+    """Whether all that a hook logs is what Heat gets as its deploy_stdout and deploy_stderr anyway.
+
+    Others log for the journal alone, heat-agents' among them inputs and commands, with what is
+    secret in these.
+    """
+    return hook.resolve().name == _SCRIPT_HOOK
 
 
 def flaw_of(program: Path) -> str:

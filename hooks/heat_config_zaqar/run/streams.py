@@ -7,6 +7,7 @@ up for longer than a moment; what outlives the process can go on printing.
 import contextlib
 import math
 import os
+import re
 import select
 import selectors
 import subprocess
@@ -21,6 +22,10 @@ _PATIENCE_SECONDS = 10.0
 # What the process has printed may still be on its way through a child that has not ended yet.
 _REST_SECONDS = 1
 _FOREVER_SECONDS = 86400
+_LINE_BYTES = 1024
+_LINE_LETTERS = 200
+# What colours a terminal, or moves its cursor.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # Reads until nobody can print any more, even where what it passes on is no longer taken.
 _READER = ("/bin/sh", "-c", "cat; exec cat >/dev/null")
 
@@ -34,6 +39,7 @@ class Stream:
     :ivar start: its first few thousand bytes, or all of it.
     :ivar kept: its end, or all of it.
     :ivar cut: how many bytes came before the end.
+    :ivar last: when something came, by the monotonic clock; at first, when this was made.
     """
 
     def __init__(self, source: IO[bytes] | None, limit: int, is_log: bool = True) -> None:
@@ -42,6 +48,7 @@ class Stream:
         self.start = b""
         self.kept = bytearray()
         self.cut = 0
+        self.last = time.monotonic()
         self._limit = limit
         self._is_log = is_log
         self._patience = _PATIENCE_SECONDS
@@ -49,6 +56,7 @@ class Stream:
     def take(self) -> bool:
         """Take what is there, waiting for it; return whether there may be more."""
         chunk = os.read(self.source.fileno(), _CHUNK_BYTES)
+        self.last = time.monotonic() if chunk else self.last
         self.start += chunk if len(self.start) < select.PIPE_BUF else b""
         self.kept += chunk
         excess = max(len(self.kept) - self._limit, 0)
@@ -61,6 +69,13 @@ class Stream:
     def text(self) -> str:
         """Return its end, which says how much is missing."""
         return end_of(self.kept, self._limit, self.cut)
+
+    def last_line(self) -> str:
+        """Return the last line that is not blank, of printable characters; from any thread."""
+        text = bytes(self.kept[-_LINE_BYTES:]).decode("utf-8", "replace")
+        lines = [line for line in _ESCAPES.sub("", text).splitlines() if line.strip()]
+        shown = "".join(letter if letter.isprintable() else " " for letter in "".join(lines[-1:]))
+        return shown.strip()[:_LINE_LETTERS]
 
     def hand_over(self) -> None:
         """Let what holds the other end go on printing, to our standard error."""

@@ -24,7 +24,7 @@ from heat_config_zaqar.state import doubts, durable
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Outbox, Settled, entry_for
 from heat_config_zaqar.wire import heat
-from tests.unit.conftest import SECTION, make_deployment, make_message
+from tests.unit.conftest import SECTION, Said, make_deployment, make_message
 
 # A port of loopback where nothing listens.
 NOBODY = "http://127.0.0.1:9/v3/"
@@ -631,3 +631,28 @@ def test_a_deployment_of_any_name_and_id_runs_and_what_cannot_run_fails_where_he
     below = {path.name for path in current.state_dir.rglob("*.json")}
     assert "d0.json" in below
     assert all(len(name) <= 69 for name in below)
+
+
+def test_what_becomes_of_a_signal_is_an_event_of_its_deployment(
+    current: Settings, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    nobody = finish(current, "nobody", deploy_signal_transport="NO_SIGNAL")
+    Delivery(nobody, current).deliver("nobody")
+    assert said.events == []
+    Delivery(finish(current, "sent"), current).deliver("sent")
+    outbox = finish(current, "given", deploy_signal_transport="CFN_SIGNAL")
+    Delivery(outbox, current).deliver("given")
+    for fault in (TemporaryError("away"), RejectedError("no")):
+        played.faults = [fault]
+        Delivery(finish(current, "late"), current).deliver("late")
+    same = {"deploy_queue_id": "t1-late-mpmx6jwjdxiw", "deploy_resource_name": "late"}
+    newer = make_deployment("b", creation_time="2026-11-22T16:00:00Z", **same)
+    Delivery(outbox, current).supersede([parse_deployment(newer)])
+    assert said.events == [
+        ("SIGNAL_DELIVERED", ("sent", "00-sent")),
+        ("SIGNAL_GIVEN_UP", ("given", "00-given")),
+        ("SIGNAL_NOT_SENT", ("late", "00-late")),
+        ("SIGNAL_NOT_SENT", ("late", "00-late")),
+        ("SIGNAL_SUPERSEDED", ("late", "00-late")),
+    ]

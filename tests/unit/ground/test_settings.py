@@ -44,6 +44,8 @@ def test_keys_are_read_in_their_types() -> None:
         ('state_dir = "var/lib"', "state_dir must be an absolute path"),
         (r'ca_file = "/a\u0000b"', "ca_file"),
         ('proxy = "proxy.example:3128"', "proxy must be like"),
+        ('console = "ttyS0"', "console must be like"),
+        ("console = false", "console"),
         ('proxy = "http://[::1"', "proxy must be like"),
         ('proxy = "socks5://proxy.example:1080"', "proxy must be like"),
     ],
@@ -56,3 +58,9 @@ def test_a_wrong_value_is_an_error_that_names_the_key(text: str, names: str) -> 
 
 def test_a_hook_that_hangs_is_ended_after_four_hours_where_nothing_says_otherwise() -> None:
     assert settings.Settings().hook_timeout == 4 * 3600
+
+
+def test_the_console_may_be_another_device_or_none() -> None:
+    assert settings.Settings().console == "/dev/console"
+    for text in ("/dev/ttyS1", ""):
+        assert settings.parse(f'console = "{text}"', "test").console == text

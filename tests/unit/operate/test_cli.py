@@ -404,7 +404,19 @@ def test_no_file_however_damaged_gives_a_traceback(
 
 
 @pytest.mark.parametrize(
-    "command", ["", "status", "show", "logs", "resend", "rerun", "deliver", "doctor", "version"]
+    "command",
+    [
+        "",
+        "status",
+        "show",
+        "logs",
+        "resend",
+        "rerun",
+        "deliver",
+        "doctor",
+        "collect-logs",
+        "version",
+    ],
 )
 def test_help_has_examples_and_exit_codes(run: Run, command: str) -> None:
     code, out, _ = run(*filter(None, [command]), "--help")

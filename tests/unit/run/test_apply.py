@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from heat_config_zaqar.deployment import parse_deployment
+from heat_config_zaqar.deliver import progress
+from heat_config_zaqar.deliver.delivery import Delivery
+from heat_config_zaqar.deployment import Deployment, parse_deployment
 from heat_config_zaqar.errors import CorruptFileError, RebootDueError
 from heat_config_zaqar.run import apply
 from heat_config_zaqar.run.processes import identify
@@ -18,7 +20,7 @@ from heat_config_zaqar.settings import SETTINGS_VARIABLE, Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Outbox, entry_for
 from heat_config_zaqar.state.runs import Run
-from tests.unit.conftest import make_deployment
+from tests.unit.conftest import Said, make_deployment
 from tests.unit.run.test_hook_runner import hook, is_gone
 from tests.unit.run.test_script_hook import await_lines
 from tests.unit.state.test_outbox import begin
@@ -407,3 +409,121 @@ def test_a_warning_has_its_priority_where_the_journal_reads_it_and_only_there(
             check=False,
         )
     assert path.read_text().startswith("<3>55-heat-config ERROR" if is_journal else "55-heat")
+
+
+def test_each_record_of_a_deployment_says_which_one_and_its_hooks_start_and_end_are_events(
+    current: Settings, said: Said
+) -> None:
+    applied(current, quiet("a"), quiet("b", group="absent"))
+    a, b = ("a", "00-a"), ("b", "00-b")
+    assert said.events == [("HOOK_STARTED", a), ("HOOK_ENDED", a), ("HOOK_ENDED", b)]
+    assert said.subjects == [a, a, b]
+
+
+def test_a_hook_that_went_on_and_one_that_wants_a_reboot_are_named(
+    current: Settings, said: Said, systemctl: Path
+) -> None:
+    hook(current.state_dir.parent / "hooks", "exit 194", "booter")
+    with pytest.raises(RebootDueError):
+        applied(current, quiet("a", group="booter"))
+    assert said.subjects[-1] == ("a", "00-a")
+    assert systemctl.read_text()
+    left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    Outbox(current.state_dir).runs.begin("b", "00-b", "script", identify(left.pid))
+    applied(current)
+    assert left.wait() == -signal.SIGKILL
+    assert said.subjects[-1] == ("b", "")
+
+
+@pytest.fixture
+def told(current: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is told while hooks run, and the ids of what is signalled; it takes no second."""
+    monkeypatch.setattr(progress, "CALM_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.4)
+    found: list[Any] = []
+    monkeypatch.setattr(Delivery, "tell", lambda _, __, body: found.append(body))
+    monkeypatch.setattr(Delivery, "deliver", lambda _, config_id: found.append(config_id))
+    monkeypatch.setattr(Delivery, "deliver_all", lambda _: 0)
+    script = current.state_dir.parent / "hooks" / "script"
+    script.unlink()
+    script.symlink_to(Path(sys.executable).with_name("heat-config-zaqar-script-hook"))
+    use_settings(dataclasses.replace(current), monkeypatch)
+    return found
+
+
+def telling(config_id: str, **changes: Any) -> dict[str, Any]:
+    return make_deployment(config_id, deploy_progress_queue_id=f"{config_id}-progress", **changes)
+
+
+# Its outputs are secrets; it prints on both streams, the second line later.
+SCRIPT = """#!/bin/sh
+echo s3cret-output >$heat_outputs_path.result
+echo first; sleep 2; printf '\\033[31msecond\\007\\n\\n' >&2; sleep 2
+"""
+
+
+def test_the_last_line_of_a_script_is_told_while_it_runs_and_nothing_after_the_end(
+    current: Settings, told: list[Any]
+) -> None:
+    outputs = [{"name": "result"}]
+    one = telling("a", config=SCRIPT, outputs=outputs)
+    apply.apply([parse_deployment(one), parse_deployment(telling("b"))], current)
+    time.sleep(1)
+    ends = {name: told.index(name) for name in "ab"}
+    messages = [item for item in told if isinstance(item, dict)]
+    for place, item in enumerate(told):
+        if isinstance(item, dict):
+            assert place < ends[item["deploy_config_id"]], "told after the signal"
+    assert {"deploy_config_id": "b"} in messages
+    running = [item for item in messages if item["deploy_config_id"] == "a"]
+    assert {item["attempt"] for item in running} == {1}
+    lines = [item["line"] for item in running if item["line"]]
+    assert sorted(set(lines), key=lines.index) == ["first", "second"]
+    assert "s3cret-output" not in str(messages)
+    assert max(item["seconds"] for item in running) >= 2
+    assert max(item["quiet"] for item in running) >= 1
+
+
+@pytest.mark.parametrize("group", ["loud", "script"])
+def test_what_goes_to_no_signal_or_is_not_wanted_is_not_told(
+    current: Settings, told: list[Any], group: str
+) -> None:
+    text = "echo deploy_password=s3cret >&2; sleep 1; echo '{}'"
+    hook(current.state_dir.parent / "hooks", text, "loud")
+    current = dataclasses.replace(current, progress_line=group != "script")
+    apply.apply([parse_deployment(telling("a", group=group, config=f"#!/bin/sh\n{text}"))], current)
+    assert [item["line"] for item in told[:-1]] == [""] * (len(told) - 1)
+    assert len(told) > 1
+
+
+def test_a_config_that_will_not_run_is_not_told(current: Settings, told: list[Any]) -> None:
+    same = {"deploy_resource_name": "r", "deploy_queue_id": "r"}
+    new = telling("new", creation_time="2026-11-22T16:00:00Z", **same)
+    Outbox(current.state_dir).finish(entry_for(parse_deployment(new), {}, 1, 0))
+    slow = telling("slow", config="#!/bin/sh\nsleep 1\n")
+    apply.apply([parse_deployment(item) for item in (slow, telling("old", **same))], current)
+    assert {item["deploy_config_id"] for item in told[:-1]} == {"slow"}
+
+
+def test_no_hook_waits_for_what_is_told_and_its_signal_a_second_at_most(
+    current: Settings, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(_: Delivery, __: Deployment, ___: Any) -> None:
+        time.sleep(5)
+
+    monkeypatch.setattr(Delivery, "tell", hang)
+    began = time.monotonic()
+    apply.apply([parse_deployment(telling("a", config="#!/bin/sh\nsleep 1\n"))], current)
+    assert time.monotonic() - began < 4
+    assert told == ["a"]
+
+
+def test_what_a_hook_asks_a_reboot_for_is_not_told_any_more(
+    current: Settings, told: list[Any], systemctl: Path
+) -> None:
+    one = telling("a", config="#!/bin/sh\nsleep 0.5; exit 194\n")
+    with pytest.raises(RebootDueError):
+        apply.apply([parse_deployment(one)], current)
+    number = len(told)
+    time.sleep(1)
+    assert (len(told), systemctl.read_text()) == (number, "reboot\n")

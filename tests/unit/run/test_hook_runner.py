@@ -10,6 +10,7 @@ import pytest
 
 from heat_config_zaqar.run import hook_runner
 from heat_config_zaqar.run.outcome import Outcome
+from heat_config_zaqar.run.streams import Stream
 from heat_config_zaqar.state.runs import Identity
 from tests.unit.run.test_script_hook import await_lines
 
@@ -242,3 +243,41 @@ def test_a_group_that_no_file_can_be_named_after_has_no_hook(
 ) -> None:
     monkeypatch.setenv("HEAT_CONFIG_HOOKS", str(tmp_path))
     assert hook_runner.find(group) is None
+
+
+@pytest.mark.parametrize(
+    ("printed", "line"),
+    [
+        (b"", ""),
+        (b"\n \r\n", ""),
+        (b"one\ntwo\n", "two"),
+        (b"one\ntwo: ", "two:"),
+        (b"10%\r20%\r", "20%"),
+        (b"one\n\x1b[1;31mred\x1b[0m\x1b[K\n", "red"),
+        (b"a\x00b\x07c\xff\xe2\x80\xaed", "a b c\ufffd d"),
+        ("\u00fc\n".encode() * 2000, "\u00fc"),
+        (b"x" * 1_000_000, "x" * 200),
+        (b"one\n" + b"\n" * 5000, ""),
+    ],
+)
+def test_the_last_line_is_what_a_person_can_read(printed: bytes, line: str) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as sink:
+        stream = Stream(source, 64 * 1024, is_log=False)
+        began = stream.last
+        for start in range(0, len(printed), 4096):
+            sink.write(printed[start : start + 4096])
+            assert stream.take()
+        assert stream.last_line() == line
+        assert (stream.last > began) is bool(printed)
+        sink.close()
+        seen = stream.last
+        assert not stream.take()
+        assert stream.last == seen, "the end of a stream is nothing that was printed"
+
+
+def test_only_our_own_hook_logs_nothing_but_what_is_signalled(tmp_path: Path) -> None:
+    ours = tmp_path / "script"
+    ours.symlink_to(Path(sys.executable).with_name("heat-config-zaqar-script-hook"))
+    assert hook_runner.logs_what_is_signalled(ours)
+    assert not hook_runner.logs_what_is_signalled(hook(tmp_path, "", "puppet"))
