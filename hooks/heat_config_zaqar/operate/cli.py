@@ -125,7 +125,7 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
             help=wait,
         )
     if name == "collect-logs":
-        where = "the archive; one that says host and time, here or in /root, if left out"
+        where = "the archive; one here that says when, if left out"
         command.add_argument("file", metavar="FILE", nargs="?", type=Path, help=where)
     if name == "clean":
         command.add_argument("--yes", action="store_true", help="do not ask")

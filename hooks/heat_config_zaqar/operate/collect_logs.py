@@ -1,52 +1,55 @@
 """collect-logs: one archive about this guest that may be handed to whoever supports it.
 
-Invariant: no secret that the guest holds is in it, nor what hooks print; where the secrets could
-not all be read, nothing is in it that others said. A part that fails is named, and stops no other.
-All of it takes under five seconds and five megabytes.
+Invariant: no secret that the guest holds is in it, nor what hooks print; where not all secrets could
+be read, nothing that others said is in it. A part that fails is named, and stops no other.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import functools
+import importlib.metadata
+import io
 import json
 import os
 import platform
-import re
-import threading
+import stat
+import tarfile
+import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from heat_config_zaqar import settings
 from heat_config_zaqar.errors import HeatConfigError, RefusedError, SettingsError
-from heat_config_zaqar.operate import archive
-from heat_config_zaqar.operate.archive_parts import STRANDS, Part, Terms
-from heat_config_zaqar.operate.known_secrets import KnownSecrets
-from heat_config_zaqar.operate.redaction import Redactor
-from heat_config_zaqar.operate.report import require_access
+from heat_config_zaqar.operate import journal
+from heat_config_zaqar.operate.doctor import examination
+from heat_config_zaqar.operate.redaction import Redactor, Secrets
+from heat_config_zaqar.operate.report import Report, require_access
 from heat_config_zaqar.operate.terminal import Exit, one_line
-from heat_config_zaqar.settings import SETTINGS_FILE, SETTINGS_VARIABLE, Settings
+from heat_config_zaqar.settings import Settings
+from heat_config_zaqar.state import durable
 from heat_config_zaqar.wire.failures import brief
 
-# Since the start of the process: the parts, the secrets, and taking those out of these; writing
-# takes a part of a second.
-_LONGEST_START_SECONDS = 1.5
+CLOUD_INIT = Path("/run/cloud-init")
+_NEVER = "passwords, tokens, keys, inputs, outputs, texts of configs, what hooks print"
+# All of it takes under five seconds, Python's start and the packing included.
 _PARTS_SECONDS = 2.5
-_PATIENCE_SECONDS = 0.5
-_SECRETS_SECONDS = 3.6
-_MOST_SECONDS = 4.3
-_MOST_PART_BYTES = 1280 * 1024
+_JOURNAL_SECONDS = 1.0
+# Four parts may be as large, and all of it is to be under 5 MB even where nothing can be compressed.
+_MOST_BYTES = 1024 * 1024
+_MOST_ROWS = 500
 _LONGEST_TEXT = 1000
-# Even where nothing can be compressed.
-_MOST_BYTES = 4608 * 1024
-_MOST_SETTINGS_BYTES = 16 * 1024
-_MOST_SETTINGS = 100
-_FALLBACK = Path("/root")
-_NEVER = (
-    "passwords, tokens, keys, signatures of URLs, values of inputs and outputs, texts of configs, "
-    "what hooks print"
+_PACKAGES = (
+    "heat-config-zaqar-guest",
+    "os-collect-config",
+    "os-apply-config",
+    "os-refresh-config",
+    "python-zaqarclient",
+    "keystoneauth1",
+    "requests",
+    "websocket-client",
 )
 
 
@@ -56,124 +59,115 @@ def run(options: argparse.Namespace) -> int:
     :raises PermissionError: the caller may not see the state.
     :raises RefusedError: the archive cannot be written there.
     """
-    # Most of what came before was Python's own start.
-    began = time.monotonic() - min(time.process_time(), _LONGEST_START_SECONDS)
+    end = time.monotonic() + _PARTS_SECONDS
     current = _usable_settings()
     require_access(current)
-    targets = _targets(options.file)
-    parts: dict[Part, Future[Any]] = {part: Future() for strand in STRANDS for part in strand}
-    terms = Terms(current, began + _PARTS_SECONDS)
-    for strand in STRANDS:
-        _begin([(parts[part], functools.partial(part.make, terms)) for part in strand])
-    clean: Future[tuple[dict[str, bytes], dict[str, str]]] = Future()
-    find = functools.partial(_redactor, terms, parts.values(), began + _SECRETS_SECONDS)
-    _begin([(clean, lambda: _files(parts, find()))])
-    wait([clean], max(began + _MOST_SECONDS - time.monotonic(), 0))
-    problem = clean.exception() if clean.done() else TimeoutError()
-    if isinstance(problem, PermissionError):
-        raise problem
-    files, missing = _files(parts, None) if problem else clean.result()
-    print(one_line(str(_write(targets, archive.packed(files)))))
+    target = (options.file or _default_target()).absolute()
+    _check(target)
+    secrets = Secrets(current)
+    secrets.look(end)
+    made = {name: _made(part, current, end) for name, part in _PARTS.items()}
+    # Again: what a part has seen may have come meanwhile.
+    secrets.look(end + _PARTS_SECONDS)
+    files, missing = _files(made, None if secrets.unread else secrets.redactor())
+    _write(target, _packed(files))
+    print(one_line(str(target)))
     absent = "".join(f"{name} ({why}), " for name, why in missing.items())
     print(one_line(f"in it: {', '.join(files)}; not in it: {absent}{_NEVER}"))
     return Exit.DONE
 
 
 def _usable_settings() -> Settings:
-    """Return the settings; of a file that cannot be used, the lines that can be."""
+    """Return the settings; the defaults where their file cannot be used, which doctor says."""
     with contextlib.suppress(SettingsError):
         return settings.load()
-    path, kept = Path(os.environ.get(SETTINGS_VARIABLE, SETTINGS_FILE)), ""
-    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as stream:
-        lines = [line for line in stream.read(_MOST_SETTINGS_BYTES).splitlines() if "=" in line]
-        for line in lines[:_MOST_SETTINGS]:
-            with contextlib.suppress(SettingsError):
-                settings.parse(f"{kept}{line}\n", str(path))
-                kept += f"{line}\n"
-    return settings.parse(kept, str(path))
+    return Settings()
 
 
-def _targets(named: Path | None) -> list[Path]:
-    """Return where the archive may go, the best first.
-
-    :raises RefusedError: it can go nowhere.
-    """
-    if named is not None:
-        archive.check_target(named.absolute())
-        return [named.absolute()]
-    host = re.sub(r"[^A-Za-z0-9.-]+", "-", platform.node()).strip("-.")[:64] or "guest"
-    name = f"heat-config-zaqar-{host}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz"
-    targets = [_FALLBACK / name]
-    # The working directory may be gone.
-    with contextlib.suppress(RefusedError, OSError):
-        here = Path(name).absolute()
-        archive.check_target(here)
-        targets.insert(0, here)
-    return targets
+def _status(current: Settings, _: float) -> Any:
+    """Return how metadata comes in, and what became of each deployment, also of earlier ones."""
+    report = Report(current)
+    rows = [dataclasses.asdict(row) for row in report.rows[-_MOST_ROWS:]]
+    older = max(len(report.rows) - _MOST_ROWS, 0)
+    return {"connection": report.connection, "older": older, "deployments": rows}
 
 
-def _write(targets: list[Path], content: bytes) -> Path:
-    """Write the archive to the first place that takes it, and return that."""
-    for path in targets[:-1]:
-        with contextlib.suppress(RefusedError):
-            archive.write(path, content)
-            return path
-    archive.write(targets[-1], content)
-    return targets[-1]
+def _doctor(_: Settings, end: float) -> Any:
+    return list(map(dataclasses.asdict, examination.examine(max(end - time.monotonic(), 0))))
 
 
-def _begin(jobs: list[tuple[Future[Any], Callable[[], Any]]]) -> None:
-    """Do one job after the other; who does not want to wait for them leaves them to themselves."""
-
-    def work() -> None:
-        for future, job in jobs:
-            try:
-                future.set_result(job())
-            except BaseException as error:  # noqa: BLE001 # raised where it is waited for
-                future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
+def _journal(_: Settings, end: float) -> Any:
+    seconds = min(_JOURNAL_SECONDS, max(end - time.monotonic(), 0))
+    return journal.newest(seconds)
 
 
-def _redactor(terms: Terms, parts: Collection[Future[Any]], deadline: float) -> Redactor | None:
-    """Return what takes the secrets out of a text; None where not all of them can be known.
+def _cloud_init(_: Settings, __: float) -> Any:
+    found = {name: durable.read_json(CLOUD_INIT / f"{name}.json") for name in ("result", "status")}
+    if not any(found.values()):
+        raise FileNotFoundError(f"there is no result in {CLOUD_INIT}")
+    return found
 
-    Returns when the parts have ended, or their time is over.
 
-    :raises PermissionError: they are for root alone.
-    """
-    secrets = KnownSecrets(terms.settings)
-    # Before and after: what a part has seen may be gone by now, or have come meanwhile.
-    secrets.look(terms.deadline)
-    wait(parts, terms.seconds + _PATIENCE_SECONDS)
-    secrets.look(deadline)
-    return None if secrets.unread else Redactor(secrets.values, secrets.texts)
+def _settings(current: Settings, _: float) -> Any:
+    known = dataclasses.asdict(current) | {"proxy": "set" if current.proxy else ""}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in known.items()}
+
+
+def _versions(_: Settings, __: float) -> Any:
+    found = {package: _installed(package) for package in _PACKAGES}
+    found |= {"python": platform.python_version(), "kernel": platform.release()}
+    with contextlib.suppress(OSError):
+        found["distribution"] = platform.freedesktop_os_release().get("PRETTY_NAME", "unknown")
+    return found
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+Part = Callable[[Settings, float], Any]
+# The doctor last: it takes what time is left.
+_PARTS: dict[str, Part] = {
+    "settings.json": _settings,
+    "versions.json": _versions,
+    "status.json": _status,
+    "cloud-init.json": _cloud_init,
+    "journal.txt": _journal,
+    "doctor.json": _doctor,
+}
+# Which hold nothing that others said.
+_OUR_OWN = ("settings.json", "versions.json")
+
+
+def _made(part: Part, current: Settings, end: float) -> Any:
+    """Return what a part is, or why there is none."""
+    try:
+        return part(current, end)
+    except PermissionError:
+        raise
+    except Exception as error:  # noqa: BLE001 # support is asked where things are broken
+        return error
 
 
 def _files(
-    parts: Mapping[Part, Future[Any]], redactor: Redactor | None
+    made: Mapping[str, Any], redactor: Redactor | None
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the files of the archive, and why others are not in it."""
-    files, notes, missing, room = {}, {}, {}, _MOST_BYTES
-    cleaner = redactor or Redactor()
-    for part, made in parts.items():
-        problem = _problem(part, made, redactor)
-        if problem:
-            missing[part.name] = cleaner.clean(problem)
-            continue
-        content, note = made.result()
-        content = content if isinstance(content, str) else _shortened(content)
-        files[part.name] = _encoded(cleaner.clean(content), room)
-        room -= len(files[part.name])
-        notes[part.name] = cleaner.clean(note)
-    contents = {
-        "host": cleaner.clean(platform.node()),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "in it": notes,
-        "not in it": missing,
-        "never in it": _NEVER,
-    }
-    return {"contents.json": _encoded(contents, _MOST_PART_BYTES), **files}, missing
+    files, missing = {}, {}
+    clean = (redactor or Redactor((), ())).clean
+    for name, content in made.items():
+        if redactor is None and name not in _OUR_OWN:
+            missing[name] = "left out, since not all secrets could be read that may be in it"
+        elif isinstance(content, Exception):
+            is_expected = isinstance(content, HeatConfigError | OSError)
+            missing[name] = clean(brief(content) if is_expected else type(content).__name__)
+        else:
+            files[name] = _encoded(clean(_shortened(content)))
+    contents = {"host": platform.node(), "not in it": missing, "never in it": _NEVER}
+    return {"contents.json": _encoded(clean(contents)), **files}, missing
 
 
 def _shortened(document: Any) -> Any:
@@ -186,24 +180,57 @@ def _shortened(document: Any) -> Any:
     return f"{document[:_LONGEST_TEXT]}..." if is_long else document
 
 
-def _problem(part: Part, made: Future[Any], redactor: Redactor | None) -> str:
-    """Return why a part cannot be in the archive; empty where it can."""
-    if not made.done():
-        return "did not end in time"
-    if part.told and redactor is None:
-        return "left out, since not all secrets could be read that may be in it"
-    error = made.exception()
-    if error is None:
-        return ""
-    is_expected = isinstance(error, HeatConfigError | OSError) and redactor is not None
-    return brief(error) if is_expected else f"failed with {type(error).__name__}"
+def _encoded(content: Any) -> bytes:
+    """Return the bytes of a file; of lines that are too many the last, of a document the start."""
+    if isinstance(content, list) and all(isinstance(line, str) for line in content):
+        return "".join(f"{line}\n" for line in content).encode("utf-8", "replace")[-_MOST_BYTES:]
+    return f"{json.dumps(content, indent=1)}\n".encode()[:_MOST_BYTES]
 
 
-def _encoded(content: Any, room: int) -> bytes:
-    """Return the bytes of a file; of a text that is too long the end, of a document the start."""
-    is_text, most = isinstance(content, str), min(room, _MOST_PART_BYTES)
-    text = content if is_text else f"{json.dumps(content, indent=1)}\n"
-    raw = text.encode("utf-8", "backslashreplace")
-    if len(raw) <= most:
-        return raw
-    return raw[len(raw) - most :] if is_text else raw[:most]
+def _default_target() -> Path:
+    return Path(time.strftime("heat-config-zaqar-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
+
+
+def _check(path: Path) -> None:
+    """Check that an archive can take this name.
+
+    :raises RefusedError: it cannot, for a reason that is seen at once.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise RefusedError(f"{path} is there, and is no regular file: name another FILE")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RefusedError(f"nothing can be written to {path.parent}: name another FILE")
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar.gz with these files, in a folder of their own."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"heat-config-zaqar/{name}")
+            member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
+            archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, or replace it; whole and 0600 whenever it bears its name.
+
+    :raises RefusedError: the file system refuses; an older file is as it was.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
+            remove = functools.partial(os.unlink, stream.name)
+            try:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+                os.rename(stream.name, path)
+            except BaseException:
+                remove()
+                raise
+    except OSError as error:
+        raise RefusedError(
+            f"{path} cannot be written: {error.strerror}: name a FILE elsewhere"
+        ) from error

@@ -66,11 +66,9 @@ examples:
     "collect-logs": """\
 make one archive about this guest, for whoever supports it
 
-A tar.gz of 5 MB at most, which root alone can read. contents.json says what is in
-it and what is not, and why: the journal of os-collect-config and of the delivery,
-the deployments and their states, the settings, what status and doctor say, versions,
-and cloud-init's result. What hooks print is left out; passwords, tokens, keys and
-the values of inputs and outputs are, and wherever else they stand it says
+A tar.gz of 5 MB at most, which root alone can read: settings, versions, deployments
+and their states, what doctor says, cloud-init's result, and of the journal what our
+programs logged. What hooks print is left out, and whatever else may be secret reads
 [redacted]. Look through it all the same before it leaves your hands.
 
 examples:

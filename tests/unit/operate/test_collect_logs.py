@@ -1,8 +1,6 @@
-import base64
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import stat
@@ -19,10 +17,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from heat_config_zaqar.operate import archive_parts, collect_logs
+from heat_config_zaqar.operate import collect_logs
 from heat_config_zaqar.operate.doctor import guest as examined
-from heat_config_zaqar.operate.known_secrets import Kind, KnownSecrets
-from heat_config_zaqar.operate.redaction import Redactor
+from heat_config_zaqar.operate.redaction import Redactor, _secrets_in
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.identity import Owner
@@ -31,7 +28,7 @@ from tests.unit.conftest import SECTION, make_deployment, make_message
 from tests.unit.operate.test_cli import NOBODY, PROGRAM, Guest, Run
 from tests.unit.operate.test_cli import run as run
 
-OURS = "55-heat-config INFO deployment a (00-a): "
+OURS = "deployment a (00-a): "
 # What makes trouble in one or the other spelling.
 AWKWARD = (
     "plain",
@@ -93,11 +90,21 @@ class Supported(Guest):
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def journal(self, *messages: Any, source: str = "os-collect-config", pid: str = "77") -> None:
-        """Add entries as journalctl prints them, with --output=json."""
+    def journal(
+        self,
+        *messages: Any,
+        source: str = "os-collect-config",
+        pid: str = "77",
+        by: str = "journal",
+    ) -> None:
+        """Add entries as journalctl prints them, with --output=json.
+
+        :param by: the way that they came: by the journal's own protocol, or as a line.
+        """
         with (self.directory / "journal").open("a") as stream:
             for message in messages:
                 fields = {"MESSAGE": message, "SYSLOG_IDENTIFIER": source, "_PID": pid}
+                fields["_TRANSPORT"] = by
                 entry = {"__REALTIME_TIMESTAMP": "1795480592000000", **fields}
                 stream.write(json.dumps(entry) + "\n")
 
@@ -110,10 +117,8 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supported:
     monkeypatch.setattr(examined, "FIRST_METADATA", made.settings.first_metadata)
     monkeypatch.setattr(examined, "CONFIG_FILE", made.settings.conf_file)
     monkeypatch.setattr(examined, "CACHE_DIRECTORY", made.settings.cache_dir)
-    monkeypatch.setattr(archive_parts, "CLOUD_INIT", tmp_path / "cloud-init")
-    monkeypatch.setattr(collect_logs, "_FALLBACK", tmp_path / "root")
+    monkeypatch.setattr(collect_logs, "CLOUD_INIT", tmp_path / "cloud-init")
     (tmp_path / "here").mkdir()
-    (tmp_path / "root").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return made
 
@@ -164,11 +169,6 @@ def readings(text: str) -> Iterator[str]:
             yield json.loads(f'"{literal}"')
         except ValueError:
             continue
-    for run_of in re.findall(r"[A-Za-z0-9+/_-]{8,}", text):
-        for start in range(4):
-            raw = run_of[start:].replace("-", "+").replace("_", "/")
-            whole = raw[: len(raw) // 4 * 4]
-            yield base64.b64decode(whole).decode("utf-8", "replace")
 
 
 def assert_kept(planted: list[str], files: dict[str, str]) -> None:
@@ -188,11 +188,7 @@ def spellings(secret: str) -> Iterator[str]:
     yield json.dumps({"inner": json.dumps([secret], ensure_ascii=False)})
     yield f"asked https://store.example/v1/a?x=1&y={quote(secret, safe='')}&z=2"
     yield f"asked https://store.example/{quote(secret)}/x"
-    yield f"printf {shlex.quote(secret)}"
     yield f"refused {secret!r}; is it right?"
-    for before in ("", "u", "me:"):
-        yield f"Basic {base64.b64encode((before + secret + '@x').encode()).decode()} was sent"
-    yield f"token {base64.urlsafe_b64encode(secret.encode()).decode()}"
     yield f"cut here {secret!r:.16}..."
     yield f"collapsed {' '.join(secret.split())}"
 
@@ -270,7 +266,7 @@ def test_of_a_hundred_secrets_that_a_guest_holds_none_is_in_the_archive(
         durable.write_json(guest.directory / "cloud-init" / "result.json", result)
     files, out = collected(run)
     assert_kept(planted, {**files, "printed": out})
-    assert set(files) >= {"status.json", "state.json", "doctor.json", "settings.json"}
+    assert set(files) >= {"status.json", "doctor.json", "settings.json", "versions.json"}
     if told == "journal":
         assert files["journal.txt"].count(OURS) >= len(sayings)
         assert files["journal.txt"].count("[redacted]") >= len(sayings)
@@ -327,24 +323,27 @@ def test_a_value_that_is_short_is_taken_out_where_it_stands_alone(
 
 def test_of_what_hooks_print_there_is_only_how_much_it_was(guest: Supported, run: Run) -> None:
     guest.collect(make_deployment("a"))
+    guest.journal("Executing os-refresh-config")
     guest.journal(
-        "2026-11-24 00:36:41.123 77 INFO os-collect-config [-] Executing os-refresh-config",
         "[2026-11-24 00:36:41,123] (os-refresh-config) [INFO] Starting phase configure",
         "dib-run-parts Tue Nov 24 00:36:41 UTC 2026 Running 55-heat-config",
-        f"{OURS}hook script, attempt 1",
-        "hook printed: my pin is 4711",
-        "  55-heat-config INFO not ours, since something stands before it",
-        list(b"not text: 4712"),
-        "2026-11-24 00:36:41.123 99 INFO nova.compute [-] 4713",
-        f"{OURS}status code 0",
+        by="stdout",
     )
+    guest.journal(f"{OURS}hook script, attempt 1")
+    guest.journal(
+        "hook printed: my pin is 4711",
+        "  dib-run-parts 4715, not ours, since something stands before it",
+        list(b"not text: 4712"),
+        by="stdout",
+    )
+    guest.journal("4713", source="a-hook-in-python")
+    guest.journal(f"{OURS}status code 0")
     guest.journal("os-collect-config.service: Failed", source="systemd", pid="1")
     guest.journal("systemd says 4714", source="systemd", pid="78")
-    files, _ = collected(run)
-    text = files["journal.txt"]
+    text = collected(run)[0]["journal.txt"]
     assert "471" not in text
     assert [line.partition("]: ")[2] or line for line in text.splitlines()] == [
-        "2026-11-24 00:36:41.123 77 INFO os-collect-config [-] Executing os-refresh-config",
+        "Executing os-refresh-config",
         "[2026-11-24 00:36:41,123] (os-refresh-config) [INFO] Starting phase configure",
         "dib-run-parts Tue Nov 24 00:36:41 UTC 2026 Running 55-heat-config",
         f"{OURS}hook script, attempt 1",
@@ -353,36 +352,31 @@ def test_of_what_hooks_print_there_is_only_how_much_it_was(guest: Supported, run
         "os-collect-config.service: Failed",
         "[1 lines of hooks and other programs]",
     ]
-    said = "6 lines, without 5 of hooks and other programs"
-    assert contents(files)["in it"]["journal.txt"] == said
 
 
 def test_the_archive_says_what_became_of_each_deployment(guest: Supported, run: Run) -> None:
     guest.collect(make_deployment("a"), make_deployment("b"))
     guest.finish(make_deployment("a"), 3)
     files, out = collected(run)
-    first, second = json.loads(files["state.json"])
-    assert (first["id"], first["status_code"], first["transport"]) == ("a", 3, "ZAQAR_SIGNAL")
+    first, second = json.loads(files["status.json"])["deployments"]
+    assert (first["id"], first["status_code"], first["signal"]) == ("a", 3, "pending")
     assert (second["state"], second["status_code"]) == ("waiting", None)
-    assert json.loads(files["status.json"]) == json.loads(run("status", "--json")[1])
     assert json.loads(files["versions.json"])["os-collect-config"] != "not installed"
     assert json.loads(files["settings.json"])["request_timeout"] == 2
     assert [item["check"] for item in json.loads(files["doctor.json"])][:2] == [
         "settings",
         "identity",
     ]
-    assert out.splitlines()[1].startswith("in it: contents.json, status.json, state.json, ")
+    assert out.splitlines()[1].startswith("in it: contents.json, settings.json, versions.json, ")
     assert "not in it: cloud-init.json (there is no result in " in out
     assert out.endswith("texts of configs, what hooks print\n")
 
 
-def test_the_name_says_host_and_time_and_lies_where_one_is(guest: Supported, run: Run) -> None:
+def test_the_archive_lies_where_one_is_and_its_name_says_when(guest: Supported, run: Run) -> None:
     guest.collect()
     path = Path(run("collect-logs")[1].splitlines()[0])
     assert path.parent == guest.directory / "here"
-    assert re.fullmatch(r"heat-config-zaqar-[\w.-]+-\d{8}T\d{6}Z\.tar\.gz", path.name)
-    os.chdir("/proc/self")
-    assert Path(run("collect-logs")[1].splitlines()[0]).parent == guest.directory / "root"
+    assert re.fullmatch(r"heat-config-zaqar-\d{8}T\d{6}Z\.tar\.gz", path.name)
 
 
 def test_nobody_else_can_read_the_archive_at_any_moment(
@@ -458,7 +452,7 @@ def test_without_a_journal_the_rest_is_there(guest: Supported, run: Run) -> None
         files, out = collected(run)
     assert contents(files)["not in it"]["journal.txt"] == "there is no journalctl here"
     assert "journal.txt (there is no journalctl here)" in out
-    assert "state.json" in files
+    assert "status.json" in files
 
 
 def test_a_journal_that_hangs_is_cut_and_what_it_said_counts(guest: Supported) -> None:
@@ -467,7 +461,7 @@ def test_a_journal_that_hangs_is_cut_and_what_it_said_counts(guest: Supported) -
     guest.journalctl(f"cat {guest.directory}/journal; exec sleep 60")
     files, seconds = timed(guest)
     assert "attempt 1" in files["journal.txt"]
-    assert "cut short by the time" in contents(files)["in it"]["journal.txt"]
+    assert "cut short by the time" in files["journal.txt"]
     assert seconds < 5
 
 
@@ -496,8 +490,8 @@ def test_a_keystone_that_never_answers_cuts_the_doctor_short(guest: Supported) -
         )
         files, seconds = timed(guest)
     assert seconds < 5
-    assert contents(files)["in it"]["doctor.json"].startswith("cut short")
-    assert json.loads(files["doctor.json"])[0]["result"] == "ok"
+    found = json.loads(files["doctor.json"])
+    assert (found[0]["result"], found[-1]["result"]) == ("ok", "not checked")
     assert "journal.txt" in files
 
 
@@ -523,19 +517,13 @@ def test_what_the_doctor_quotes_of_a_damaged_conf_is_a_secret(guest: Supported, 
     assert "Zq1" not in found
 
 
-def test_a_settings_file_that_is_broken_is_used_as_far_as_it_can_be(
+def test_a_settings_file_that_is_broken_hinders_nothing_and_its_secrets_are_kept(
     guest: Supported, run: Run
 ) -> None:
-    guest.collect(make_deployment("a", user_secret="Zq1secret"))
-    guest.journal(f"{OURS}said Zq1secret")
     with guest.settings_file.open("a") as stream:
-        stream.write('nonsense = 1\nproxy = "http://u:Zq2@p:1"\nmax_attempts = "Zq3secret"\n[[[\n')
+        stream.write('proxy = "http://u:Zq2@p:1"\nmax_attempts = "Zq3secret"\n[[[\n')
     files, _ = collected(run)
-    assert json.loads(files["settings.json"])["state_dir"] == str(guest.settings.state_dir)
-    assert "holds errors" in contents(files)["in it"]["settings.json"]
-    assert json.loads(files["state.json"])[0]["id"] == "a"
-    assert "Zq1" not in "".join(files.values())
-    assert "Zq2" not in "".join(files.values())
+    assert "Zq" not in "".join(files.values())
     assert json.loads(files["doctor.json"])[0]["result"] == "problem"
 
 
@@ -544,7 +532,7 @@ def test_without_all_secrets_nothing_is_told_that_others_said(guest: Supported, 
     guest.journal(f"{OURS}said something")
     os.mkfifo(guest.settings.cache_dir / "heat.json")
     files, _ = collected(run)
-    assert set(files) == {"contents.json", "state.json", "settings.json", "versions.json"}
+    assert set(files) == {"contents.json", "settings.json", "versions.json"}
     why = "left out, since not all secrets could be read that may be in it"
     assert contents(files)["not in it"]["journal.txt"] == why
 
@@ -587,9 +575,8 @@ def test_no_text_however_odd_takes_long() -> None:
     began = time.monotonic()
     for odd in ("a-", "password", "eyJ-", "x-", "://", "Authorization: ", "?sig=", "-----BEGIN "):
         redactor.clean(odd * (4000 // len(odd)))
-    known = KnownSecrets(Settings())
     for odd in ("\n", "=\n", "= ", "a=b:", "://a:", "?a=", '"a":"'):
-        known.add(odd * (1_000_000 // len(odd)), Kind.RECORD)
+        Redactor(_secrets_in(odd * (1_000_000 // len(odd)), False))
     assert time.monotonic() - began < 10
 
 
@@ -601,13 +588,13 @@ def test_a_copy_of_another_machine_s_disk_is_looked_at_as_well(guest: Supported,
     files, _ = collected(run)
     found = {item["check"]: item["result"] for item in json.loads(files["doctor.json"])}
     assert found["identity"] == "problem"
-    assert json.loads(files["state.json"])[0]["id"] == "a"
+    assert json.loads(files["status.json"])["deployments"][0]["id"] == "a"
 
 
 @pytest.mark.usefixtures("guest")
 def test_a_guest_that_was_never_used_has_an_archive_too(run: Run) -> None:
     files, _ = collected(run)
-    assert json.loads(files["state.json"]) == []
+    assert json.loads(files["status.json"])["deployments"] == []
 
 
 def test_the_archive_is_small_whatever_is_in_it(
@@ -626,12 +613,11 @@ def test_the_archive_is_small_whatever_is_in_it(
     said = {"state": "away", "since": 1e9, "detail": noise(400_000)}
     durable.write_json(guest.settings.connection_file, said)
     guest.journal(*(f"{OURS}{noise(900)}" for _ in range(2000)))
-    for name in ("_PARTS_SECONDS", "_SECRETS_SECONDS", "_MOST_SECONDS"):
+    for name in ("_PARTS_SECONDS", "_JOURNAL_SECONDS"):
         monkeypatch.setattr(collect_logs, name, 60)
     files, out = collected(run)
     assert Path(out.splitlines()[0]).stat().st_size <= 5_000_000
     assert len(files["journal.txt"].encode()) > 500_000, contents(files)
-    assert "older lines are left out" in contents(files)["in it"]["journal.txt"]
 
 
 def test_many_deployments_with_long_outputs_take_no_five_seconds(guest: Supported) -> None:
@@ -644,7 +630,7 @@ def test_many_deployments_with_long_outputs_take_no_five_seconds(guest: Supporte
     guest.journal(*(f"{OURS}hook script, attempt {n}" for n in range(20000)))
     files, seconds = timed(guest)
     assert seconds < 5
-    assert {"journal.txt", "status.json", "state.json", "doctor.json"} <= set(files)
+    assert {"journal.txt", "status.json", "doctor.json"} <= set(files)
 
 
 def test_without_roots_rights_there_is_no_archive() -> None:
