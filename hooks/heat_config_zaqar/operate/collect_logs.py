@@ -7,7 +7,6 @@ be read, nothing that others said is in it. A part that fails is named, and stop
 import argparse
 import contextlib
 import dataclasses
-import functools
 import importlib.metadata
 import io
 import json
@@ -221,14 +220,13 @@ def _write(path: Path, content: bytes) -> None:
     """
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
-            remove = functools.partial(os.unlink, stream.name)
             try:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
                 os.rename(stream.name, path)
             except BaseException:
-                remove()
+                os.unlink(stream.name)
                 raise
     except OSError as error:
         raise RefusedError(
