@@ -76,7 +76,9 @@ def test_a_copy_without_metadata_of_its_own_does_nothing_until_it_is_adopted(
     copy.run("heat-config-zaqar", "adopt", check=True)
     # It runs and signals what its disk has lost before anything else is asked of it: an update in
     # the second between its last look and that signal is what docs/reliability.md does not promise.
-    wait_for(lambda: runs(copy) == ["one", "two"], 60, "what the disk lost does not run", copy.console)
+    wait_for(
+        lambda: runs(copy) == ["one", "two"], 60, "what the disk lost does not run", copy.console
+    )
     copy.run("heat-config-zaqar", "status", "--wait", "60", check=True)
     heat.update_stack("owner", saying("three"), wait=True, timeout=180)
     assert runs(copy)[-1] == "three"
