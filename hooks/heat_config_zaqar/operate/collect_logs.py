@@ -1,7 +1,7 @@
 """collect-logs: one archive about this guest that may be handed to whoever supports it.
 
-Invariant: no secret that the guest holds is in it, nor what hooks print; where not all secrets could
-be read, nothing that others said is in it. A part that fails is named, and stops no other.
+Invariant: no secret that the guest holds is in it, nor what hooks print; where not all secrets
+could be read, nothing that others said is in it. A part that fails is named, and stops no other.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _NEVER = "passwords, tokens, keys, inputs, outputs, texts of configs, what hooks
 # All of it takes under five seconds, Python's start and the packing included.
 _PARTS_SECONDS = 2.5
 _JOURNAL_SECONDS = 1.0
-# Four parts may be as large, and all of it is to be under 5 MB even where nothing can be compressed.
+# Four parts may be as large, and all is to be under 5 MB even where nothing can be compressed.
 _MOST_BYTES = 1024 * 1024
 _MOST_ROWS = 500
 _LONGEST_TEXT = 1000
@@ -156,7 +156,7 @@ def _files(
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the files of the archive, and why others are not in it."""
     files, missing = {}, {}
-    clean = (redactor or Redactor((), ())).clean
+    clean = (redactor or Redactor(())).clean
     for name, content in made.items():
         if redactor is None and name not in _OUR_OWN:
             missing[name] = "left out, since not all secrets could be read that may be in it"

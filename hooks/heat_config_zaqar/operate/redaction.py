@@ -1,14 +1,15 @@
 """Takes the secrets that this guest's files hold out of texts; `[redacted]` stands in their places.
 
-Invariant: what is not known to be harmless is a secret, also in a file that is damaged. One of eight
-characters or more is found wherever it stands, whole or cut off, in the spellings that a message
-has; a shorter one where no letter or digit stands beside it. What is shorter than four, a number, or
-a word of our own would take away what the text is for: it is found behind a name that says what it
-is, as is what nobody knew.
+Invariant: what is not known to be harmless is a secret, also in a file that is damaged. One of
+eight characters or more is found wherever it stands, whole or cut off, in the spellings that a
+message has; a shorter one where no letter or digit stands beside it. What is shorter than four, a
+number, or a word of our own would take away what the text is for: it is found behind a name that
+says what it is, as is what nobody knew.
 """
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from heat_config_zaqar.deployment import Transport
 from heat_config_zaqar.operate.row import Signal, State
@@ -58,10 +59,10 @@ _ORDINARY = {"true", "false", "none", "null", *State, *Signal, *Transport}
 _ORDINARY |= {"CREATE", "UPDATE", "DELETE", "SUSPEND", "RESUME", "ROLLBACK"}
 # What stands behind a text that was cut.
 _CUT_OFF = re.compile(r"\.\.\.|…|['\"]?$| \(|['\"]?\n")
-# Of a token's file the rest is the catalog, which is no secret.
-_TOKEN = re.compile(r'"auth_token\W+([\w.-]+)')
 # What is spelled in one way only.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]*")
+# A URL's parameters, and the password of its login.
+_IN_URLS = re.compile(r"(?<=[=:])[^&;#\s/@]+(?=[&;#\s@]|$)")
 _MEMBER = re.compile(r'"([\w-]+)"\s*:\s*"((?:[^"\\]|\\.)*)')
 _QUOTE = r"\\*[\"']?"
 _NAMES = (
@@ -136,7 +137,7 @@ class Secrets:
             raise OSError(errno.EINVAL, "no regular file", str(path))
         current, text = self._settings, path.read_bytes().decode("utf-8", "replace")
         if current.token_dir in path.parents:
-            self._values.update(_TOKEN.findall(text))
+            self._values.update(_token_in(text))
         else:
             is_metadata = current.cache_dir in path.parents or path == current.first_metadata
             self._values.update(_secrets_in(text, is_metadata))
@@ -151,7 +152,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._long: dict[str, list[str]] = {}
-        pieces = {line.strip() for secret in secrets for line in (secret, *secret.splitlines())}
+        lines = {line for secret in secrets for line in (secret, *secret.splitlines())}
+        pieces = lines | {line.strip() for line in lines}
         found = {text for piece in pieces if not _is_ordinary(piece) for text in _spellings(piece)}
         for spelling in sorted(found, key=len, reverse=True):
             if len(spelling) >= _KEY:
@@ -193,9 +195,9 @@ class Redactor:
 
 
 def _length(text: str, at: int, spelling: str) -> int:
-    """Return how much of a spelling stands there: all of it, or what is left of one that was cut."""
-    there = text[at : at + len(spelling)]
-    length = len(os.path.commonprefix((there, spelling)))
+    """Return how much of a spelling stands there: all, or what is left of one that was cut."""
+    pairs = zip(text[at : at + len(spelling)], spelling, strict=False)
+    length = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
     return length if length == len(spelling) or _CUT_OFF.match(text, at + length) else 0
 
 
@@ -215,6 +217,14 @@ def _spellings(text: str) -> Iterator[str]:
     yield from (text, repr(text)[1:-1], once, json.dumps(once)[1:-1])
     yield from (json.dumps(text, ensure_ascii=False)[1:-1], " ".join(text.split()))
     yield from (quote(storable), quote(storable, safe=""), quote_plus(storable))
+
+
+def _token_in(text: str) -> Iterator[str]:
+    """Yield the token in a file of keystoneauth's, JSON inside JSON; the rest is the catalog."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        yield str(json.loads(json.loads(text))["auth_token"])
+        return
+    yield from _secrets_in(text, is_metadata=False)
 
 
 def _secrets_in(text: str, is_metadata: bool) -> Iterator[str]:
@@ -261,12 +271,14 @@ def _members(item: dict[str, Any], key: str, is_ours: bool) -> Iterator[tuple[An
 
 
 def _within(value: str) -> Iterator[str]:
-    """Yield a secret, and what in it may be told without the rest: by itself, of JSON and of code."""
+    """Yield a secret, and what in it may be told without the rest, of URLs, code and JSON."""
     yield value
     for line in value.splitlines():
         for sign in "=:":
             found = line.partition(sign)[2].strip()
             yield from (found, found.strip("\"'"))
+    if "://" in value:
+        yield from map(unquote, _IN_URLS.findall(value))
     if value.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(ValueError, RecursionError):
             inner = json.loads(value)

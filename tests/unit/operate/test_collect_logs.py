@@ -485,6 +485,7 @@ def test_a_keystone_that_never_answers_cuts_the_doctor_short(guest: Supported) -
         section = json.loads(json.dumps(SECTION))
         section["zaqar"]["auth_url"] = f"http://127.0.0.1:{silent.getsockname()[1]}/v3"
         guest.collect(make_deployment("a"), section=section)
+        guest.journal(f"{OURS}hook script, attempt 1")
         guest.settings_file.write_text(
             guest.settings_file.read_text().replace("request_timeout = 2", "request_timeout = 30")
         )
