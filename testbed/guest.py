@@ -138,15 +138,16 @@ class Container:
         mask.unlink(missing_ok=True)
         mask.symlink_to("/dev/null")
 
-    def boot(self) -> None:
+    def boot(self, has_network: bool = True) -> None:
         """Start systemd and wait until it runs.
 
+        :param has_network: the network of this process; else it has none but its own loopback.
         :raises GuestError: it does not within a minute.
         """
         require_isolation()
         ours, theirs = os.openpty()
         self._process = subprocess.Popen(
-            [*_NSPAWN, "-D", str(self.root)],
+            [*_NSPAWN, *([] if has_network else ["--private-network"]), "-D", str(self.root)],
             env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             stdin=theirs,
             stdout=theirs,

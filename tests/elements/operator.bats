@@ -164,7 +164,7 @@ print([row["state"] for row in json.loads(sys.argv[1])["deployments"]])' "$outpu
 @test "every help is complete" {
     as_nobody --help
     [ "$status" -eq 0 ]
-    for command in status show logs resend rerun deliver doctor collect-logs version; do
+    for command in status show logs resend rerun deliver doctor collect-logs metrics version; do
         shows "$command"
         run in_root heat-config-zaqar "$command" --help
         [ "$status" -eq 0 ]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from testbed import image as images
+from testbed.cloud import Cloud
 from testbed.guest import Container, container, unpack
 from testbed.heat import Heat
 from tests import leaks
@@ -38,6 +39,15 @@ def root(image: images.Image) -> Path:
     """The image's files, which no test changes."""
     assert image.tar is not None
     return unpack(image.tar, image.tar.parent / "unpacked")
+
+
+@pytest.fixture(scope="module")
+def plugin(cloud: Cloud) -> Iterator[None]:
+    """Heat with our plug-in; at the end without it, as before."""
+    options = {"plugin_dirs": str(BUILD.parent / "heat-plugin")}
+    Cloud(cloud.layout.directory, heat_options=options).up(print)
+    yield
+    cloud.up(print)
 
 
 class Launcher(Protocol):

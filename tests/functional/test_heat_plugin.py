@@ -1,26 +1,15 @@
 """What `signal_transport: AUTO` becomes, through the booted image."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from testbed.cloud import Cloud
 from testbed.guest import Container, wait_for
 from testbed.heat import Heat, Script, deployments_template
-from tests.conftest import BUILD
 from tests.functional.conftest import Launcher
 
 GREETING = Script("#!/bin/sh\necho hello\n", signal_transport="AUTO")
-
-
-@pytest.fixture(scope="module")
-def plugin(cloud: Cloud) -> Iterator[None]:
-    """Heat with our plug-in; at the end without it, as before."""
-    options = {"plugin_dirs": str(BUILD.parent / "heat-plugin")}
-    Cloud(cloud.layout.directory, heat_options=options).up(print)
-    yield
-    cloud.up(print)
 
 
 def transports(guest: Container) -> list[str]:

@@ -5,10 +5,12 @@ import time
 from typing import Any
 
 import pytest
+import yaml
 
 from testbed.cloud import Cloud
 from testbed.guest import Container, wait_for
 from testbed.heat import Heat, Script, deployments_template
+from tests.conftest import BUILD
 from tests.functional.conftest import Launcher
 from tests.integration.test_cloud import Guest
 from tests.integration.test_delivery import paused
@@ -95,6 +97,14 @@ def test_a_hook_that_exits_194_reboots_the_machine_and_runs_again(
     journal = guest.run("journalctl", "-u", "os-collect-config", "-o", "cat").stdout
     assert "attempt 2" in journal
     assert "Traceback" not in journal
+
+
+def test_the_example_of_a_reboot_completes_after_it(launch: Launcher, heat: Heat) -> None:
+    example = BUILD.parent / "examples" / "reboot.yaml"
+    guest = launch("example", yaml.safe_load(example.read_text()))
+    guest.await_reboot()
+    stack = heat.wait_for("example", ["CREATE_COMPLETE"], 240)
+    assert stack.outputs["said"] == "rebooted 1 times\n"
 
 
 def test_a_reboot_between_hook_and_signal_loses_and_repeats_nothing(

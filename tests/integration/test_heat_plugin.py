@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from keystoneauth1 import exceptions
 
 from testbed.cloud import Cloud
@@ -229,18 +230,15 @@ def test_auto_signals_at_a_suspension_as_well(heat: Heat, new_guest: NewGuest) -
 def test_the_user_data_of_a_nova_server_leads_its_guest_to_the_queue(
     cloud: Cloud, heat: Heat, tmp_path: Path
 ) -> None:
-    template = deployments_template({"one": script("one")})
-    template["resources"]["server"] = {
-        "type": "OS::Nova::Server",
-        "properties": {
-            "user_data_format": "SOFTWARE_CONFIG",
-            "software_config_transport": "ZAQAR_MESSAGE",
-        },
-    }
+    template = yaml.safe_load((BUILD.parent / "examples" / "server.yaml").read_text())
+    # What Nova, Glance and Neutron would be asked about.
+    for name in ("image", "flavor", "network"):
+        del template["parameters"][name]
+        template["resources"]["server"]["properties"].pop(f"{name}s" if name == "network" else name)
     user_data = cloud.layout.home / "user-data"
     user_data.unlink(missing_ok=True)
     with stack(heat, "nova", template):
-        wait_for(lambda: "one" in heat.resource_statuses("nova"), 60, "no deployment")
+        wait_for(lambda: "deployment" in heat.resource_statuses("nova"), 60, "no deployment")
         wait_for(user_data.exists, 60, "no user-data")
         (part,) = (
             part
@@ -253,7 +251,8 @@ def test_the_user_data_of_a_nova_server_leads_its_guest_to_the_queue(
         guest = GuestProcess(tmp_path, metadata)
         wait_for(lambda: bool(guest.collect()["deployments"]), 90, "no deployment in the queue")
         assert guest.apply().returncode == 0
-        heat.wait_for("nova", ["CREATE_COMPLETE"], 120)
+        outputs = heat.wait_for("nova", ["CREATE_COMPLETE"], 120).outputs
+        assert outputs["said"].startswith("hello from ")
 
 
 @pytest.mark.usefixtures("plugin")

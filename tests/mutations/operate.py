@@ -229,7 +229,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the archive can be read by others until it is whole",
-        "operate/collect_logs.py",
+        "operate/files.py",
         "        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:\n",
         "        with open(f'{path}.new', 'wb') as stream:\n",
         "nobody_else_can_read_the_archive_at_any_moment",
@@ -237,7 +237,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the archive leaves a part of itself on a full disk",
-        "operate/collect_logs.py",
+        "operate/files.py",
         "                os.unlink(stream.name)\n",
         "                pass\n",
         "a_full_disk_leaves_the_older_archive_and_nothing_else",
@@ -245,7 +245,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the archive takes the place of a device",
-        "operate/collect_logs.py",
+        "operate/files.py",
         "        if not stat.S_ISREG(path.lstat().st_mode):\n",
         "        if False:\n",
         "what_is_no_place_for_an_archive_is_refused_at_once",

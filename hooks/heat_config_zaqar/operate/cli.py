@@ -20,6 +20,7 @@ from heat_config_zaqar.operate import (
     collect_logs,
     deliver,
     logs,
+    metrics,
     rerun,
     resend,
     show,
@@ -45,6 +46,7 @@ _COMMANDS = {
     "deliver": deliver.run,
     "doctor": doctor.run,
     "collect-logs": collect_logs.run,
+    "metrics": metrics.run,
     "adopt": adopt.run,
     "clean": clean.run,
     "version": _version,
@@ -126,6 +128,9 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
         )
     if name == "collect-logs":
         where = "the archive; one here that says when, if left out"
+        command.add_argument("file", metavar="FILE", nargs="?", type=Path, help=where)
+    if name == "metrics":
+        where = "written whole, for everybody to read; printed, if left out"
         command.add_argument("file", metavar="FILE", nargs="?", type=Path, help=where)
     if name == "clean":
         command.add_argument("--yes", action="store_true", help="do not ask")

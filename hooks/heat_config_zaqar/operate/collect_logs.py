@@ -10,19 +10,16 @@ import dataclasses
 import importlib.metadata
 import io
 import json
-import os
 import platform
-import stat
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from heat_config_zaqar import settings
-from heat_config_zaqar.errors import HeatConfigError, RefusedError, SettingsError
-from heat_config_zaqar.operate import journal
+from heat_config_zaqar.errors import HeatConfigError, SettingsError
+from heat_config_zaqar.operate import files, journal
 from heat_config_zaqar.operate.doctor import examination
 from heat_config_zaqar.operate.redaction import Redactor, Secrets
 from heat_config_zaqar.operate.report import Report, require_access
@@ -38,6 +35,7 @@ _PARTS_SECONDS = 2.5
 _JOURNAL_SECONDS = 1.0
 # Four parts may be as large, and all is to be under 5 MB even where nothing can be compressed.
 _MOST_BYTES = 1024 * 1024
+_MODE = 0o600
 _MOST_ROWS = 500
 _LONGEST_TEXT = 1000
 _PACKAGES = (
@@ -62,17 +60,17 @@ def run(options: argparse.Namespace) -> int:
     current = _usable_settings()
     require_access(current)
     target = (options.file or _default_target()).absolute()
-    _check(target)
+    files.check(target)
     secrets = Secrets(current)
     secrets.look(end)
     made = {name: _made(part, current, end) for name, part in _PARTS.items()}
     # Again: what a part has seen may have come meanwhile.
     secrets.look(end + _PARTS_SECONDS)
-    files, missing = _files(made, None if secrets.unread else secrets.redactor())
-    _write(target, _packed(files))
+    content, missing = _files(made, None if secrets.unread else secrets.redactor())
+    files.write(target, _packed(content), _MODE)
     print(one_line(str(target)))
     absent = "".join(f"{name} ({why}), " for name, why in missing.items())
-    print(one_line(f"in it: {', '.join(files)}; not in it: {absent}{_NEVER}"))
+    print(one_line(f"in it: {', '.join(content)}; not in it: {absent}{_NEVER}"))
     return Exit.DONE
 
 
@@ -155,7 +153,7 @@ def _files(
     made: Mapping[str, Any], redactor: Redactor | None
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the files of the archive, and why others are not in it."""
-    files, missing = {}, {}
+    found, missing = {}, {}
     clean = (redactor or Redactor(())).clean
     for name, content in made.items():
         if redactor is None and name not in _OUR_OWN:
@@ -164,9 +162,9 @@ def _files(
             is_expected = isinstance(content, HeatConfigError | OSError)
             missing[name] = clean(brief(content) if is_expected else type(content).__name__)
         else:
-            files[name] = _encoded(clean(_shortened(content)))
+            found[name] = _encoded(clean(_shortened(content)))
     contents = {"host": platform.node(), "not in it": missing, "never in it": _NEVER}
-    return {"contents.json": _encoded(clean(contents)), **files}, missing
+    return {"contents.json": _encoded(clean(contents)), **found}, missing
 
 
 def _shortened(document: Any) -> Any:
@@ -190,45 +188,12 @@ def _default_target() -> Path:
     return Path(time.strftime("heat-config-zaqar-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
 
 
-def _check(path: Path) -> None:
-    """Check that an archive can take this name.
-
-    :raises RefusedError: it cannot, for a reason that is seen at once.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise RefusedError(f"{path} is there, and is no regular file: name another FILE")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise RefusedError(f"nothing can be written to {path.parent}: name another FILE")
-
-
-def _packed(files: Mapping[str, bytes]) -> bytes:
+def _packed(content: Mapping[str, bytes]) -> bytes:
     """Return a tar.gz with these files, in a folder of their own."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:
-        for name, content in files.items():
+        for name, raw in content.items():
             member = tarfile.TarInfo(f"heat-config-zaqar/{name}")
-            member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
-            archive.addfile(member, io.BytesIO(content))
+            member.size, member.mode, member.mtime = len(raw), _MODE, int(time.time())
+            archive.addfile(member, io.BytesIO(raw))
     return made.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, or replace it; whole and 0600 whenever it bears its name.
-
-    :raises RefusedError: the file system refuses; an older file is as it was.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
-            try:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-                os.rename(stream.name, path)
-            except BaseException:
-                os.unlink(stream.name)
-                raise
-    except OSError as error:
-        raise RefusedError(
-            f"{path} cannot be written: {error.strerror}: name a FILE elsewhere"
-        ) from error

@@ -74,6 +74,12 @@ programs logged. What hooks print is left out, and whatever else may be secret r
 examples:
   heat-config-zaqar collect-logs
   heat-config-zaqar collect-logs /root/guest.tar.gz""",
+    "metrics": """\
+count deployments, signals and what waits, for Prometheus
+
+examples:
+  heat-config-zaqar metrics
+  heat-config-zaqar metrics /var/lib/prometheus/node-exporter/heat_config_zaqar.prom""",
     "adopt": """\
 take the place of the machine whose disk this is
 

@@ -415,6 +415,7 @@ def test_no_file_however_damaged_gives_a_traceback(
         "deliver",
         "doctor",
         "collect-logs",
+        "metrics",
         "version",
     ],
 )

@@ -1,0 +1,122 @@
+"""Why a deployment is in progress, told without a login to the guest.
+
+The six causes of docs/operations.md, "When a deployment hangs": what Heat shows with the plug-in,
+and where Heat shows nothing, the console.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from testbed.guest import Container, wait_for
+from testbed.heat import Heat, Script, deployments_template
+from tests.functional.conftest import Launcher
+
+pytestmark = pytest.mark.usefixtures("plugin")
+
+GO = "var/tmp/go"
+HELD = f"#!/bin/sh\necho begun\nuntil [ -e /{GO} ]; do sleep 0.2; done\necho done\n"
+RUNS = re.compile(
+    r"Hook runs since (\S+)Z \(attempt 1\), alive at (\S+)Z, printed at (\S+)Z: begun"
+)
+# Of the guest's messages about a hook that runs, and what Heat may take to show one.
+HEARTBEAT_SECONDS = 60
+SHOWN_SECONDS = 30
+SAYS = "heat-config-zaqar: "
+
+
+def reason(heat: Heat, stack: str, resource: str) -> str:
+    """Return what Heat says of a deployment that is in progress."""
+    found = heat.resource(stack, resource)
+    assert found.status == "CREATE_IN_PROGRESS", found
+    return found.reason
+
+
+def times(heat: Heat) -> list[float]:
+    """Return when the hook of `a` began, was alive and printed last, as Heat says."""
+    found = RUNS.fullmatch(reason(heat, "causes", "a"))
+    assert found is not None
+    return [datetime.fromisoformat(f"{text}+00:00").timestamp() for text in found.groups()]
+
+
+def console(guest: Container) -> str:
+    """Return what is on the guest's console."""
+    assert guest.console is not None
+    return guest.console.tail(1000)
+
+
+@pytest.fixture
+def off(heat: Heat, root: Path, tmp_path: Path) -> Iterator[Container]:
+    """A guest of the stack `silent`, which is not switched on."""
+    heat.create_stack("silent", deployments_template({"one": Script(HELD)}))
+    guest = Container(root, tmp_path / "guest")
+    guest.prepare(heat.server_metadata_when_ready("silent"))
+    yield guest
+    guest.close()
+    heat.delete_stack("silent")
+
+
+def test_of_a_guest_that_never_booted_heat_and_the_console_say_nothing(
+    heat: Heat, off: Container
+) -> None:
+    is_begun = lambda: heat.resource_statuses("silent").get("one") == "CREATE_IN_PROGRESS"  # noqa: E731
+    wait_for(is_begun, 60, "the deployment is not begun")
+    time.sleep(5)
+    assert reason(heat, "silent", "one") == "state changed"
+    assert off.console is None
+
+
+def test_of_a_guest_without_network_the_console_says_so(heat: Heat, off: Container) -> None:
+    off.boot(has_network=False)
+    wait_for(lambda: f"{SAYS}WARNING" in console(off), 60, "the console is silent", off.console)
+    assert "cannot be reached" in console(off) or "unreachable" in console(off)
+    assert "login:" in console(off)
+    assert reason(heat, "silent", "one") == "state changed"
+
+
+def test_of_a_guest_whose_agent_does_not_run_the_console_ends_with_the_login(
+    heat: Heat, off: Container
+) -> None:
+    unit = off.root / "etc/systemd/system/os-collect-config.service"
+    unit.unlink(missing_ok=True)
+    unit.symlink_to("/dev/null")
+    off.boot()
+    wait_for(lambda: "login:" in console(off), 60, "there is no login", off.console)
+    time.sleep(5)
+    assert SAYS not in console(off)
+    assert reason(heat, "silent", "one") == "state changed"
+
+
+def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_the_console(
+    launch: Launcher, heat: Heat
+) -> None:
+    scripts = {"a": Script(HELD), "b": Script("#!/bin/sh\necho b\n")}
+    guest = launch("causes", deployments_template(scripts))
+    wait_for(
+        lambda: RUNS.fullmatch(reason(heat, "causes", "a")) is not None, 60, "a is not shown to run"
+    )
+    wait_for(
+        lambda: reason(heat, "causes", "b").startswith("Guest has it since "),
+        SHOWN_SECONDS,
+        "b is not shown to wait",
+    )
+    began, alive, printed = times(heat)
+    wait_for(
+        lambda: times(heat)[1] > alive + 1, HEARTBEAT_SECONDS + SHOWN_SECONDS, "a does not live on"
+    )
+    # What hangs is alive, and prints nothing. A message has whole seconds, and Zaqar its age in such.
+    then_began, then_alive, then_printed = times(heat)
+    assert then_alive - alive > HEARTBEAT_SECONDS / 2
+    assert abs(then_began - began) <= 2
+    assert abs(then_printed - printed) <= 2
+    (guest.root / GO).touch()
+    heat.wait_for("causes", ["CREATE_COMPLETE"], 120)
+    said = [line for line in console(guest).splitlines() if line.startswith(SAYS)]
+    assert "version" in said[0], said
+    for name in scripts:
+        assert len([line for line in said if f"({name}): hook " in line]) == 1, said
+        assert len([line for line in said if f"({name}): status code 0" in line]) == 1, said
