@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 from openstack.connection import Connection
-from openstack.image.v2.image import Image
 
 from testbed import image as images
 from testbed.cloud import Cloud
@@ -25,22 +24,23 @@ SAYS = "heat-config-zaqar: "
 @pytest.fixture
 def uploaded(
     cloud_with_nova: Cloud, demo: Connection, pytestconfig: pytest.Config
-) -> Iterator[Image]:
-    """The built image, in Glance."""
+) -> Iterator[str]:
+    """The id of the built image in Glance."""
     assert cloud_with_nova
     built: Path = pytestconfig.getoption("--image")
     disk = images.load(built.absolute()).qcow2
     found = demo.create_image("console", filename=str(disk), disk_format="qcow2", wait=True)
-    yield found
+    assert found
+    yield str(found.id)
     demo.delete_image(found.id, wait=True)
 
 
 @pytest.mark.timeout(2 * MOST_SECONDS)
 def test_the_first_example_completes_and_the_servers_console_says_what_came_of_it(
-    cloud_with_nova: Cloud, demo: Connection, uploaded: Image
+    cloud_with_nova: Cloud, demo: Connection, uploaded: str
 ) -> None:
     heat = Heat(cloud_with_nova.admin_session())
-    parameters = {"image": uploaded.id, "flavor": "m1.small", "network": NETWORK}
+    parameters = {"image": uploaded, "flavor": "m1.small", "network": NETWORK}
     with ExitStack() as ends:
         heat.create_stack("console", yaml.safe_load(EXAMPLE.read_text()), parameters)
         ends.callback(heat.delete_stack, "console")

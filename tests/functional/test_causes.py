@@ -108,7 +108,7 @@ def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_th
     wait_for(
         lambda: times(heat)[1] > alive + 1, HEARTBEAT_SECONDS + SHOWN_SECONDS, "a does not live on"
     )
-    # What hangs is alive, and prints nothing. A message has whole seconds, and Zaqar its age in such.
+    # What hangs is alive, and prints nothing. Messages have whole seconds, and so has their age.
     then_began, then_alive, then_printed = times(heat)
     assert then_alive - alive > HEARTBEAT_SECONDS / 2
     assert abs(then_began - began) <= 2
