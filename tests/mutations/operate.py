@@ -291,4 +291,12 @@ MUTATIONS = [
         "of_a_hundred_secrets_that_a_guest_holds_none_is_in_the_archive",
         "unit/operate/test_collect_logs.py",
     ),
+    Mutation(
+        "what a service said becomes a label of a metric",
+        "operate/metrics.py",
+        '    state = said if said in _CONNECTIONS else "unknown"\n',
+        "    state = said\n",
+        "a_word_that_is_no_state_of_ours_is_no_label",
+        "unit/operate/test_metrics.py",
+    ),
 ]
