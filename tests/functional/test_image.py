@@ -61,9 +61,9 @@ def test_packages_are_installed_in_the_virtual_environment_only(root: Path) -> N
     assert local == []
 
 
-def test_the_elements_add_less_than_100_megabytes(root: Path) -> None:
+def test_the_elements_add_less_than_30_mebibytes(root: Path) -> None:
     size = sum(path.stat().st_size for path in files_below(root / VENV))
-    assert size < 100 * 1024 * 1024
+    assert size < 30 * 1024 * 1024
 
 
 def test_the_removed_api_of_python_zaqarclient_is_used_nowhere(root: Path) -> None:

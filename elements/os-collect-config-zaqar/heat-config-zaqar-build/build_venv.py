@@ -21,6 +21,17 @@ IMPORTS = (
     " zaqarclient.queues.v2.client, zaqarclient.transport.ws"
 )
 
+# Half of what the wheels unpack to: tests, vendors of network cards, parts of lxml but its parser.
+DEAD_WEIGHT = (
+    "*/**/tests",
+    "netaddr/eui/*.txt",
+    "lxml/html",
+    "lxml/includes",
+    "lxml/isoschematron",
+    "lxml/objectify.*",
+    "lxml/sax.*",
+)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the guest's virtual environment.")
@@ -48,7 +59,7 @@ def main() -> int:
         [*pip, "--find-links", str(wheels), "--require-hashes", "-r", requirements], check=True
     )
     subprocess.run([*pip, *map(str, packages)], check=True)
-    remove_tests(options.venv)
+    remove_dead_weight(options.venv)
     subprocess.run([python, "-c", f"import {IMPORTS}"], check=True)
     installed = [path for path in sorted(wheels.glob("*.whl")) if path != pip_wheel] + packages
     options.manifest.parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +69,13 @@ def main() -> int:
     return 0
 
 
-def remove_tests(environment: Path) -> None:
-    """A fifth of the environment is the packages' own tests."""
-    for package in environment.glob("lib/python3.*/site-packages/*"):
-        for directory in list(package.glob("**/tests")):
-            if directory.is_dir():
-                shutil.rmtree(directory)
+def remove_dead_weight(environment: Path) -> None:
+    (packages,) = environment.glob("lib/python3.*/site-packages")
+    for path in [path for pattern in DEAD_WEIGHT for path in packages.glob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
