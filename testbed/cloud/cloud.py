@@ -13,7 +13,15 @@ from pathlib import Path
 
 from keystoneauth1.session import Session
 
-from testbed.cloud import configuration, environment, identity, nova, probes, processes
+from testbed.cloud import (
+    configuration,
+    environment,
+    identity,
+    nova,
+    pairs,
+    probes,
+    processes,
+)
 from testbed.cloud.launch import Launch
 from testbed.cloud.layout import Layout, http_url, load_secrets, write_private
 from testbed.cloud.processes import CloudError
@@ -28,7 +36,8 @@ class Cloud:
     `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
     of heat.conf's section DEFAULT; a change of them takes effect at the next `up`. `venv` is where
     the Python services are installed, beside `directory` by default. `with_nova` adds Placement,
-    Glance, Neutron and Nova, for as long as the directory lives.
+    Glance, Neutron and Nova, for as long as the directory lives; `with_pairs` makes Zaqar one of
+    two of everything (`pairs`), in a directory of its own.
     """
 
     def __init__(
@@ -38,12 +47,14 @@ class Cloud:
         venv: Path | None = None,
         heat_options: Mapping[str, object] | None = None,
         with_nova: bool = False,
+        with_pairs: bool = False,
     ) -> None:
         """Describe a cloud; nothing is read, written or started yet."""
         directory = directory.absolute()
         self.layout = Layout(directory, venv or directory.with_name(f"{directory.name}-venv"))
         self._token_lifetime = token_lifetime
         self._heat_options = heat_options or {}
+        self._with_pairs = with_pairs
         self._with_nova = with_nova or self.layout.with_nova.exists()
 
     @property
@@ -156,6 +167,8 @@ class Cloud:
     def _services(self) -> dict[str, Service]:
         engine = probes.heat_engine(self.admin_session())
         base = services(self.layout, self._secrets, engine)
+        if self._with_pairs:
+            base = pairs.services(self.layout, base)
         return base | nova.services(self.layout, self._secrets) if self._with_nova else base
 
     def _processes_of(self, service: str) -> list[str]:
@@ -175,6 +188,8 @@ class Cloud:
         files = configuration.files(
             self.layout, self._secrets, self._token_lifetime, self._heat_options, databases
         )
+        if self._with_pairs:
+            files |= pairs.files(self.layout, self._secrets)
         if self._with_nova:
             files |= nova.files(self.layout, self._secrets)
         return Launch(self.layout, files, progress)

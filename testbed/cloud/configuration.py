@@ -32,7 +32,8 @@ def files(
     `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
     of heat.conf's section DEFAULT, `databases` those that the services use.
     """
-    zaqar = _zaqar(secrets)
+    api = zaqar(secrets, f"redis://{HOST}:{PORTS['redis']}?socket_timeout=5")
+    websocket = zaqar_websocket(PORTS["zaqar-websocket"], PORTS["zaqar-notification"])
     heat = {
         layout.home / ".heat" / "heat.conf": ini(_heat(layout, secrets, heat_options)),
         _heat_policy(layout): _HEAT_POLICY,
@@ -42,7 +43,7 @@ def files(
             layout.etc / "mariadb.cnf": _mariadb(layout),
             layout.etc / "mariadb.sql": _mariadb_grants(secrets, databases),
         },
-        "redis": {layout.etc / "redis.conf": _redis(layout)},
+        "redis": {layout.etc / "redis.conf": redis(layout)},
         "rabbitmq": {
             layout.etc / "rabbitmq.conf": _rabbitmq(secrets),
             # Present and empty, lest the server read the host's own files in /etc/rabbitmq.
@@ -50,10 +51,8 @@ def files(
             layout.etc / "rabbitmq-plugins": "[].\n",
         },
         "keystone": {layout.etc / "keystone.conf": ini(_keystone(layout, secrets, token_lifetime))},
-        "zaqar": {layout.home / ".zaqar" / "zaqar.conf": ini(zaqar)},
-        "zaqar-websocket": {
-            layout.etc / "zaqar-websocket.conf": ini({**zaqar, **_zaqar_websocket()})
-        },
+        "zaqar": {layout.home / ".zaqar" / "zaqar.conf": ini(api)},
+        "zaqar-websocket": {layout.etc / "zaqar-websocket.conf": ini({**api, **websocket})},
         "heat-engine": heat,
         "heat-api": heat,
         "heat-api-cfn": heat,
@@ -105,14 +104,15 @@ def _mariadb_grants(secrets: Mapping[str, str], databases: Sequence[str]) -> str
     return "\n".join(lines) + "\n"
 
 
-def _redis(layout: Layout) -> str:
+def redis(layout: Layout, name: str = "redis") -> str:
+    """Return the text of a Redis server's configuration file."""
     return "\n".join(
         [
             f"bind {HOST}",
             # The mode refuses whoever is not on loopback; no other address than HOST is bound.
             "protected-mode no",
-            f"port {PORTS['redis']}",
-            f"dir {layout.data / 'redis'}",
+            f"port {PORTS[name]}",
+            f"dir {layout.data / name}",
             "daemonize no",
             'save ""',
             # Messages outlive kill -9 of the server, which the tests of a lost store need.
@@ -179,8 +179,9 @@ def _keystone(layout: Layout, secrets: Mapping[str, str], token_lifetime: int) -
     }
 
 
-def _zaqar(secrets: Mapping[str, str]) -> Sections:
-    store = {"uri": f"redis://{HOST}:{PORTS['redis']}?socket_timeout=5"}
+def zaqar(secrets: Mapping[str, str], store_uri: str) -> Sections:
+    """Return Zaqar's configuration, with the address of its store."""
+    store = {"uri": store_uri}
     return {
         "DEFAULT": {"auth_strategy": "keystone"},
         "drivers": {"transport": "wsgi", **_ZAQAR_STORES},
@@ -194,14 +195,15 @@ def _zaqar(secrets: Mapping[str, str]) -> Sections:
     }
 
 
-def _zaqar_websocket() -> Sections:
+def zaqar_websocket(port: int, notification_port: int) -> Sections:
+    """Return what the configuration of a WebSocket server has beside Zaqar's."""
     return {
         "drivers": {"transport": "websocket", **_ZAQAR_STORES},
         "drivers:transport:websocket": {
             "bind": HOST,
-            "port": PORTS["zaqar-websocket"],
+            "port": port,
             "notification_bind": HOST,
-            "notification_port": PORTS["zaqar-notification"],
+            "notification_port": notification_port,
         },
     }
 

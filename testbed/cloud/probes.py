@@ -23,9 +23,9 @@ def mariadb() -> bool:
     return _exchange(PORTS["mariadb"], b"")[4:5] == b"\x0a"
 
 
-def redis() -> bool:
+def redis(name: str = "redis") -> bool:
     """Say whether Redis has read its data and answers a ping."""
-    return _exchange(PORTS["redis"], b"PING\r\n") == b"+PONG\r\n"
+    return _exchange(PORTS[name], b"PING\r\n") == b"+PONG\r\n"
 
 
 def rabbitmq() -> bool:
@@ -56,17 +56,17 @@ def http(service: str, path: str) -> Probe:
     return probe
 
 
-def websocket() -> bool:
+def websocket(name: str = "zaqar-websocket") -> bool:
     """Say whether Zaqar's WebSocket server accepts the upgrade of a connection."""
     request = (
         "GET / HTTP/1.1\r\n"
-        f"Host: {HOST}:{PORTS['zaqar-websocket']}\r\n"
+        f"Host: {HOST}:{PORTS[name]}\r\n"
         "Upgrade: websocket\r\n"
         "Connection: Upgrade\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
         "Sec-WebSocket-Version: 13\r\n\r\n"
     )
-    answer = _exchange(PORTS["zaqar-websocket"], request.encode())
+    answer = _exchange(PORTS[name], request.encode())
     return answer.startswith(b"HTTP/1.1 101 ")
 
 

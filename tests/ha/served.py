@@ -1,0 +1,124 @@
+"""One guest whose Heat is played: it is updated again and again, and watched.
+
+Invariant: an update begins when the one before it is complete; what a hook did is on disk with its
+time, so that nothing that ran twice or never can hide.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from testbed.cloud.layout import REGION, http_url
+from tests.chaos.heat import PlayedHeat
+from tests.chaos.tenant import Place, Tenant
+from tests.integration.guest_process import SCRIPTS, GuestProcess
+
+PAUSE_SECONDS = (15.0, 60.0)
+# Of an update that is not complete then, nobody will hear any more.
+LOST_SECONDS = 300.0
+_POLL_SECONDS = 1.0
+_COMMAND = """#!/bin/sh
+# In the place of os-refresh-config and os-apply-config.
+{python} -c '
+import json, os
+files = os.environ["OS_CONFIG_FILES"].split(":")
+found = [item for name in files for item in json.load(open(name)).get("deployments", [])]
+with open(os.environ["HEAT_SHELL_CONFIG"], "w") as stream:
+    json.dump(found, stream)
+' && exec {scripts}/55-heat-config
+"""
+
+
+class DirectTenant(Tenant):
+    """The same, for guests that reach the cloud without proxies of their own."""
+
+    def section(self, place: Place, queue: str) -> dict[str, str]:
+        """Return what Heat's metadata says under `os-collect-config.zaqar`."""
+        login = {"auth_url": f"{http_url('keystone')}/v3/", "region_name": REGION}
+        return {**super().section(place, queue), **login}
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update: when Heat had it, and when its hook started, in epoch seconds; 0 for never."""
+
+    posted: float
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to the guest's hook."""
+        return max(self.started - self.posted, 0)
+
+
+class Served:
+    """A guest and its Heat.
+
+    :ivar updates: what came of each.
+    :ivar troubles: each signal or run that was wrong.
+    """
+
+    def __init__(self, number: int, tenant: Tenant, directory: Path, seed: int) -> None:
+        self.updates: list[Update] = []
+        self.troubles: list[str] = []
+        self._number = number
+        self._chance = Random(f"{seed}/{number}")  # noqa: S311
+        self._heat = PlayedHeat(tenant, Place(0), seed + number)
+        directory.mkdir()
+        self._runs = directory / "runs"
+        self._guest = GuestProcess(directory, self._heat.first_metadata()[0])
+        self._guest.set(request_timeout="10")
+        self._command = directory / "command"
+        self._command.write_text(_COMMAND.format(python=sys.executable, scripts=SCRIPTS))
+        self._command.chmod(0o700)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start os-collect-config."""
+        self._process = self._guest.start_collecting(str(self._command))
+
+    def end(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def live(self, over: threading.Event) -> None:
+        """Create one deployment, and update it until `over`; the last update is waited for."""
+        try:
+            self._carry_out(self._create)
+            while not over.wait(self._chance.uniform(*PAUSE_SECONDS)):
+                self._carry_out(lambda: self._heat.update(1))
+            self.troubles += self._heat.end()["troubles"]
+            if self._process is not None and self._process.poll() is not None:
+                self.troubles.append(f"os-collect-config ended with {self._process.returncode}")
+        except Exception as error:  # noqa: BLE001 # of a thread nobody else would hear
+            self.troubles.append(f"{type(error).__name__}: {error}")
+
+    def connection(self) -> str:
+        """Return how metadata comes in, as the guest says."""
+        return self._guest.connection_state()
+
+    def _create(self) -> None:
+        self._heat.create(1)
+
+    def _carry_out(self, action: object) -> None:
+        mark = f"mark-{self._number}-{len(self.updates)}"
+        self._heat.set_script(f"#!/bin/sh\necho {mark} $(date +%s.%N) >>{self._runs}\n")
+        posted = time.time()
+        assert callable(action)
+        action()
+        while self._heat.poll() and time.time() - posted < LOST_SECONDS:
+            time.sleep(_POLL_SECONDS)
+        lines = self._runs.read_text().splitlines() if self._runs.exists() else []
+        starts = [float(line.split()[1]) for line in lines if line.split()[0] == mark]
+        if self._heat.waiting() or len(starts) != 1:
+            state = "is not" if self._heat.waiting() else "is"
+            self.troubles.append(
+                f"{mark} at {posted:.0f}: ran {len(starts)} times, {done} signalled"
+            )
+        self.updates.append(Update(posted, starts[0] if starts else 0))
