@@ -118,7 +118,6 @@ class Served:
         starts = [float(line.split()[1]) for line in lines if line.split()[0] == mark]
         if self._heat.waiting() or len(starts) != 1:
             state = "is not" if self._heat.waiting() else "is"
-            self.troubles.append(
-                f"{mark} at {posted:.0f}: ran {len(starts)} times, {done} signalled"
-            )
+            ran = f"ran {len(starts)} times, {state} signalled"
+            self.troubles.append(f"{mark} at {posted:.0f}: {ran}")
         self.updates.append(Update(posted, starts[0] if starts else 0))
