@@ -24,7 +24,7 @@ _REDIS_SERVER = "/usr/bin/redis-server"
 
 _HAPROXY = """\
 global
-    maxconn 20000
+    maxconn 4000
     stats socket {socket} level admin
     log stdout format raw local0
 defaults

@@ -21,6 +21,7 @@ PAUSE_SECONDS = (15.0, 60.0)
 # Of an update that is not complete then, nobody will hear any more.
 LOST_SECONDS = 300.0
 _POLL_SECONDS = 1.0
+_TIMER_SECONDS = 30.0
 _COMMAND = """#!/bin/sh
 # In the place of os-refresh-config and os-apply-config.
 {python} -c '
@@ -75,6 +76,7 @@ class Served:
         self._command = directory / "command"
         self._command.write_text(_COMMAND.format(python=sys.executable, scripts=SCRIPTS))
         self._command.chmod(0o700)
+        self._delivered = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -103,6 +105,12 @@ class Served:
         """Return how metadata comes in, as the guest says."""
         return self._guest.connection_state()
 
+    def _deliver(self) -> None:
+        """Send what waits, as the timer of heat-config-zaqar-deliver does."""
+        if time.monotonic() - self._delivered >= _TIMER_SECONDS and self._guest.outbox.pending():
+            self._guest.deliver()
+            self._delivered = time.monotonic()
+
     def _create(self) -> None:
         self._heat.create(1)
 
@@ -114,6 +122,7 @@ class Served:
         action()
         while self._heat.poll() and time.time() - posted < LOST_SECONDS:
             time.sleep(_POLL_SECONDS)
+            self._deliver()
         lines = self._runs.read_text().splitlines() if self._runs.exists() else []
         starts = [float(line.split()[1]) for line in lines if line.split()[0] == mark]
         if self._heat.waiting() or len(starts) != 1:
