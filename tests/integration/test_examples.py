@@ -43,7 +43,9 @@ class Site:
         if name == "component":
             # In a cloud without Nova Heat cannot delete what runs at a deletion: it asks Nova for
             # the server. tests/field/test_operator.py has one with Nova.
-            self._template["resources"]["deployment"]["properties"]["actions"].remove("DELETE")
+            resources = self._template["resources"]
+            resources["deployment"]["properties"]["actions"].remove("DELETE")
+            del resources["component"]["properties"]["configs"][-1]
         self.guests: dict[str, GuestProcess] = {}
 
     def create(self, parameters: Mapping[str, Any]) -> None:
