@@ -134,7 +134,7 @@ def _nova(layout: Layout, secrets: dict[str, str], part: str) -> Service:
         (layout.nova_program(name), "--config-file", str(layout.etc / "nova.conf")),
         content.reports(secrets, name),
         environment=_environment(layout),
-        # At its start it looks for Placement in the catalog, as a user whom Placement's content made.
+        # At its start it looks Placement up, as a user whom Placement's own content made.
         needs=("nova-api", "placement"),
         asks=("rabbitmq", "keystone"),
     )
