@@ -127,8 +127,9 @@ def _neutron(layout: Layout, secrets: Mapping[str, str]) -> Sections:
         "oslo_concurrency": _locks(layout),
         "keystone_authtoken": token_check("neutron", secrets),
         "ml2": {
-            "type_drivers": "flat",
-            "tenant_network_types": "",
+            # Guests are on the flat one; of others there is the API.
+            "type_drivers": "flat,local",
+            "tenant_network_types": "local",
             "mechanism_drivers": _DRIVER,
             "extension_drivers": "port_security",
         },

@@ -1,4 +1,4 @@
-"""Neutron's part: each port of a flat network is a tap device, of which Nova makes the guest's end.
+"""Neutron's part: each port is a tap device, of which Nova makes the guest's end.
 
 Runs inside Neutron; libvirt-hook, beside this file, puts the tap device into the bridge.
 """
@@ -16,7 +16,7 @@ _DETAILS = {
 
 
 class TapMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
-    """Binds a port to the first flat segment, without an agent."""
+    """Binds a port to the first segment that there can be, without an agent."""
 
     def initialize(self) -> None:
         """Do nothing: there is no agent to reach."""
@@ -29,7 +29,7 @@ class TapMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
     def bind_port(self, context: Any) -> None:
         """Bind a port as active (ML2's PortContext)."""
         for segment in context.segments_to_bind:
-            if segment[api.NETWORK_TYPE] == constants.TYPE_FLAT:
+            if segment[api.NETWORK_TYPE] in (constants.TYPE_FLAT, constants.TYPE_LOCAL):
                 context.set_binding(
                     segment[api.ID],
                     portbindings.VIF_TYPE_TAP,

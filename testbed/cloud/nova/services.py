@@ -134,8 +134,9 @@ def _nova(layout: Layout, secrets: dict[str, str], part: str) -> Service:
         (layout.nova_program(name), "--config-file", str(layout.etc / "nova.conf")),
         content.reports(secrets, name),
         environment=_environment(layout),
-        needs=("nova-api",),
-        asks=("rabbitmq", "keystone", "placement"),
+        # At its start it looks Placement up, as a user whom Placement's own content made.
+        needs=("nova-api", "placement"),
+        asks=("rabbitmq", "keystone"),
     )
 
 
