@@ -141,7 +141,8 @@ class Container:
     def boot(self, has_network: bool = True) -> None:
         """Start systemd and wait until it runs.
 
-        :param has_network: the network of this process; else it has none but its own loopback.
+        :param has_network: the network of this process; else it has none but its own loopback, and
+            what waits for a network is not waited for.
         :raises GuestError: it does not within a minute.
         """
         require_isolation()
@@ -157,19 +158,20 @@ class Container:
         os.close(theirs)
         self.console = Console(ours, self._directory / f"console-{time.time_ns()}.log")
         self._leader = 0
-        wait_for(lambda: self._running(), 60, "the guest does not start", self.console)
+        states = ("running", "degraded", *(() if has_network else ("starting",)))
+        wait_for(lambda: self._state() in states, 60, "the guest does not start", self.console)
 
-    def _running(self) -> bool:
+    def _state(self) -> str:
+        """Return what systemd says of itself; empty before it can."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         if not self._leader:
             for pid in children.read_text().split() if children.exists() else []:
                 if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
                     self._leader = int(pid)
-        return bool(self._leader) and self.run("systemctl", "is-system-running").stdout.strip() in (
-            "running",
-            "degraded",
-        )
+        if not self._leader:
+            return ""
+        return self.run("systemctl", "is-system-running").stdout.strip()
 
     def run(self, *command: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command in the guest as root; return what it printed."""

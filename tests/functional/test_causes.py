@@ -36,9 +36,9 @@ def reason(heat: Heat, stack: str, resource: str) -> str:
     return found.reason
 
 
-def times(heat: Heat) -> list[float]:
-    """Return when the hook of `a` began, was alive and printed last, as Heat says."""
-    found = RUNS.fullmatch(reason(heat, "causes", "a"))
+def times(heat: Heat, name: str) -> list[float]:
+    """Return when a hook began, was alive and printed last, as Heat says."""
+    found = RUNS.fullmatch(reason(heat, "causes", name))
     assert found is not None
     return [datetime.fromisoformat(f"{text}+00:00").timestamp() for text in found.groups()]
 
@@ -94,22 +94,29 @@ def test_of_a_guest_whose_agent_does_not_run_the_console_ends_with_the_login(
 def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_the_console(
     launch: Launcher, heat: Heat
 ) -> None:
-    scripts = {"a": Script(HELD), "b": Script("#!/bin/sh\necho b\n")}
-    guest = launch("causes", deployments_template(scripts))
+    # Which of them Heat posts first is chance.
+    names = ("a", "b")
+    guest = launch("causes", deployments_template(dict.fromkeys(names, Script(HELD))))
+
+    def running() -> list[str]:
+        return [name for name in names if RUNS.fullmatch(reason(heat, "causes", name))]
+
+    wait_for(lambda: len(running()) == 1, 60, "none is shown to run")
+    (runs,) = running()
+    (waits,) = {*names} - {runs}
     wait_for(
-        lambda: RUNS.fullmatch(reason(heat, "causes", "a")) is not None, 60, "a is not shown to run"
-    )
-    wait_for(
-        lambda: reason(heat, "causes", "b").startswith("Guest has it since "),
+        lambda: reason(heat, "causes", waits).startswith("Guest has it since "),
         SHOWN_SECONDS,
-        "b is not shown to wait",
+        "the other is not shown to wait",
     )
-    began, alive, printed = times(heat)
+    began, alive, printed = times(heat, runs)
     wait_for(
-        lambda: times(heat)[1] > alive + 1, HEARTBEAT_SECONDS + SHOWN_SECONDS, "a does not live on"
+        lambda: times(heat, runs)[1] > alive + 1,
+        HEARTBEAT_SECONDS + SHOWN_SECONDS,
+        "it does not live on",
     )
     # What hangs is alive, and prints nothing. Messages have whole seconds, and so has their age.
-    then_began, then_alive, then_printed = times(heat)
+    then_began, then_alive, then_printed = times(heat, runs)
     assert then_alive - alive > HEARTBEAT_SECONDS / 2
     assert abs(then_began - began) <= 2
     assert abs(then_printed - printed) <= 2
@@ -117,6 +124,6 @@ def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_th
     heat.wait_for("causes", ["CREATE_COMPLETE"], 120)
     said = [line for line in console(guest).splitlines() if line.startswith(SAYS)]
     assert "version" in said[0], said
-    for name in scripts:
+    for name in names:
         assert len([line for line in said if f"({name}): hook " in line]) == 1, said
         assert len([line for line in said if f"({name}): status code 0" in line]) == 1, said

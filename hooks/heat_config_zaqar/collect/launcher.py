@@ -122,7 +122,8 @@ class _Keeper:
         if self._received is None:
             self._received = {}
             if not (collect.CONF.one_time or collect.CONF.print_only):
-                _say_started(self._service.connection())
+                # What is wrong with it has been said.
+                _say_started(self._service.connection().partition(":")[0])
         paths = {name: Path(collect.cache.get_path(name)) for name in sorted(changed)}
         now = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
         if new := [name for name in now if self._received.get(name) != now[name]]:
