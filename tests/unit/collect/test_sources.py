@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from os_collect_config import cache, collect, exc, local
+from os_collect_config import cache, collect, config_drive, exc, local
 
 from heat_config_zaqar.collect.sources import file_name, guard, merged
 from heat_config_zaqar.snapshot import deployments_of
@@ -130,6 +130,19 @@ def test_the_same_complaint_is_logged_once_in_ten_minutes(
     clock[0] += 601
     logging.getLogger("os_collect_config.ec2").warning("<object at 0x5> failed")
     assert len(caplog.records) == 2
+
+
+def test_a_machine_without_a_config_drive_has_no_trouble(
+    guarded: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert guarded
+    blkid = tmp_path / "blkid"
+    blkid.write_text("#!/bin/sh\nexit 2\n")
+    blkid.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    caplog.set_level(logging.INFO)
+    assert config_drive.get_metadata() == {}
+    assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
 def test_no_signature_of_a_pre_signed_url_is_logged(
