@@ -230,7 +230,7 @@ MUTATIONS = [
     Mutation(
         "the archive can be read by others until it is whole",
         "operate/files.py",
-        "        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:\n",
+        "        with make(dir=path.parent) as stream:\n",
         "        with open(f'{path}.new', 'wb') as stream:\n",
         "nobody_else_can_read_the_archive_at_any_moment",
         "unit/operate/test_collect_logs.py",

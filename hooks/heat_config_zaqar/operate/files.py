@@ -4,12 +4,15 @@ Invariant: what bears the name is whole, and nobody sees it that is not to.
 """
 
 import contextlib
+import functools
 import os
 import stat
 import tempfile
 from pathlib import Path
 
 from heat_config_zaqar.errors import RefusedError
+
+_TEMPORARY = ".heat-config-zaqar-"
 
 
 def check(path: Path) -> None:
@@ -31,7 +34,8 @@ def write(path: Path, content: bytes, mode: int) -> None:
     """
     try:
         # Like every file of `tempfile`, it is nobody else's whatever the umask.
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
+        make = functools.partial(tempfile.NamedTemporaryFile, prefix=_TEMPORARY, delete=False)
+        with make(dir=path.parent) as stream:
             try:
                 stream.write(content)
                 stream.flush()

@@ -613,7 +613,7 @@ def test_the_archive_is_small_whatever_is_in_it(
     guest.collect(*documents, section={})
     said = {"state": "away", "since": 1e9, "detail": noise(400_000)}
     durable.write_json(guest.settings.connection_file, said)
-    guest.journal(*(f"{OURS}{noise(900)}" for _ in range(2000)))
+    guest.journal(*(f"{OURS}{noise(900)}" for _ in range(4000)))
     for name in ("_PARTS_SECONDS", "_JOURNAL_SECONDS"):
         monkeypatch.setattr(collect_logs, name, 60)
     files, out = collected(run)
