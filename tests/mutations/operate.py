@@ -230,16 +230,17 @@ MUTATIONS = [
     Mutation(
         "the archive can be read by others until it is whole",
         "operate/files.py",
-        "        with make(dir=path.parent) as stream:\n",
-        "        with open(f'{path}.new', 'wb') as stream:\n",
+        "        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)\n",
+        "        temporary = f'{path}.new'\n"
+        "        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o666)\n",
         "nobody_else_can_read_the_archive_at_any_moment",
         "unit/operate/test_collect_logs.py",
     ),
     Mutation(
         "the archive leaves a part of itself on a full disk",
         "operate/files.py",
-        "                os.unlink(stream.name)\n",
-        "                pass\n",
+        "            os.unlink(temporary)\n",
+        "            pass\n",
         "a_full_disk_leaves_the_older_archive_and_nothing_else",
         "unit/operate/test_collect_logs.py",
     ),

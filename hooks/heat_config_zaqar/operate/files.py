@@ -4,7 +4,6 @@ Invariant: what bears the name is whole, and nobody sees it that is not to.
 """
 
 import contextlib
-import functools
 import os
 import stat
 import tempfile
@@ -34,17 +33,17 @@ def write(path: Path, content: bytes, mode: int) -> None:
     """
     try:
         # Like every file of `tempfile`, it is nobody else's whatever the umask.
-        make = functools.partial(tempfile.NamedTemporaryFile, prefix=_TEMPORARY, delete=False)
-        with make(dir=path.parent) as stream:
-            try:
+        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
                 stream.flush()
-                os.fsync(stream.fileno())
-                os.fchmod(stream.fileno(), mode)
-                os.rename(stream.name, path)
-            except BaseException:
-                os.unlink(stream.name)
-                raise
+                os.fsync(descriptor)
+                os.fchmod(descriptor, mode)
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
     except OSError as error:
         raise RefusedError(
             f"{path} cannot be written: {error.strerror}: name a FILE elsewhere"
