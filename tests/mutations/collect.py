@@ -252,6 +252,7 @@ MUTATIONS = [
         "            self.moves()\n",
         "",
         "a_command_that_takes_long_is_no_hang_and_does_not_speak_for_us",
+        "unit/collect/test_service.py",
     ),
     Mutation(
         "a long pause is a hang",
@@ -259,6 +260,7 @@ MUTATIONS = [
         "        moves()\n",
         "",
         "a_pause_is_no_hang",
+        "unit/collect/test_service.py",
     ),
     Mutation(
         "waiting for a message is a hang",
@@ -295,6 +297,7 @@ MUTATIONS = [
         "if name not in _OURS",
         "if name",
         "a_command_that_takes_long_is_no_hang_and_does_not_speak_for_us",
+        "unit/collect/test_service.py",
     ),
     Mutation(
         "a name says something to systemd",
@@ -302,6 +305,7 @@ MUTATIONS = [
         'one_line("; ".join(parts), _LONGEST_STATUS)',
         '"; ".join(parts)',
         "no_name_says_anything_to_systemd",
+        "unit/collect/test_service.py",
     ),
     Mutation(
         "a busy systemd holds up the loop",
@@ -309,6 +313,7 @@ MUTATIONS = [
         "    manager.setblocking(False)\n",
         "    manager.settimeout(1)\n",
         "a_manager_that_does_not_read_holds_up_nothing_and_hears_it_later",
+        "unit/collect/test_service.py",
     ),
     Mutation(
         "a round with long requests is a hang",
@@ -316,6 +321,7 @@ MUTATIONS = [
         "or self._settings.request_timeout <= usual",
         "or usual",
         "where_requests_may_take_longer_so_may_a_round",
+        "unit/collect/test_service.py",
     ),
     Mutation(
         "who runs the collector once is the service",
