@@ -14,6 +14,7 @@ from heat_config_zaqar.deployment import Credentials, Deployment, Transport
 from heat_config_zaqar.errors import PermanentError, RejectedError, TemporaryError
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.snapshot import deployments_of, usable
+from heat_config_zaqar.state import doubts
 from heat_config_zaqar.state.metadata_store import MetadataStore
 from heat_config_zaqar.state.outbox import Entry
 from heat_config_zaqar.succession import Config, Succession
@@ -73,7 +74,8 @@ class Posted:
         return self._newest("", list).successor(entry)
 
     def _sources(self, entry: Entry) -> Iterator[tuple[str, Callable[[], list[Deployment]]]]:
-        if self._login:
+        # Of what was taken before a disk was put back the queue knows nothing.
+        if self._login and doubts.age_of(self._settings, entry.id) is None:
             yield "queue", functools.partial(self._in_queue, *self._login)
         if entry.transport is Transport.NONE:
             return
