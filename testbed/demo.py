@@ -162,7 +162,10 @@ def _completions(heat: Heat, deadline: float) -> dict[str, float]:
 
 
 def _records(guest: Container) -> dict[str, dict[str, Any]]:
-    shown = json.loads(guest.run("heat-config-zaqar", "status", "--json").stdout)
+    # Heat may have a signal before the guest has noted that. And where Heat's messages came out of
+    # order, what is over already may count as earlier until the next one.
+    command = ("heat-config-zaqar", "status", "--wait", "30", "--all", "--json")
+    shown = json.loads(guest.run(*command).stdout)
     return {record["name"]: record for record in shown["deployments"]}
 
 
