@@ -36,7 +36,7 @@ MUTATIONS = [
     Mutation(
         "the newest message wins, whatever it lacks",
         "collect/batch.py",
-        "kept + [item.document for item in missing]",
+        "kept + unfinished",
         "kept",
         "an_unfinished_deployment_that_the_last_message_lacks_is_kept_in_doubt",
     ),
@@ -111,6 +111,22 @@ MUTATIONS = [
         "                self._listener.stop()\n",
         "                pass\n",
         "another_login_has_a_listener_of_its_own",
+    ),
+    Mutation(
+        "what is finished and missing leaves a doubt",
+        "collect/receiver.py",
+        "doubt = doubt or not all(map(self._outbox.is_finished, missing))",
+        "doubt = doubt or bool(missing)",
+        "a_finished_deployment_that_the_last_message_lacks_leaves_no_doubt",
+        "unit/collect/test_receiver.py",
+    ),
+    Mutation(
+        "a finished deployment is forgotten where Heat's messages come out of order",
+        "collect/batch.py",
+        "if item.id not in present and succession",
+        "if item.id not in present and not is_finished(item.id) and succession",
+        "heat_says_whether_a_finished_deployment_that_the_last_message_lacks_is_still_there",
+        "unit/collect/test_receiver.py",
     ),
     Mutation(
         "one 404 settles a doubt",

@@ -18,6 +18,14 @@ MUTATIONS = [
         "a_signal_is_dropped_where_newer_metadata_waits_that_nobody_has_read",
     ),
     Mutation(
+        "a disk that was put back is looked for in the queue alone",
+        "deliver/posted.py",
+        "if self._login and doubts.age_of(self._settings, entry.id) is None:",
+        "if self._login:",
+        "of_what_a_disk_that_was_put_back_has_lost_heat_says_whether_there_is_newer",
+        "unit/deliver/test_delivery.py",
+    ),
+    Mutation(
         "what waits since before a boot is sent before there is metadata",
         "deliver/delivery.py",
         "not self._collected.exists():",

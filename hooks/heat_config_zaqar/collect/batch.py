@@ -27,8 +27,8 @@ def next_snapshot(
     """Make the next snapshot of the stored one and the bodies of the messages, oldest first.
 
     :param is_finished: tells for a config id whether it has a result.
-    :returns: the snapshot, None where there is nothing usable; and the ids of the unfinished
-        deployments that the last message lacks: while there are any, the batch is in doubt.
+    :returns: the snapshot, None where there is nothing usable; and the ids of the deployments that
+        the last message lacks: while any of them is unfinished, the batch is in doubt.
     """
     received = [body for body in map(usable, messages) if body is not None]
     batch = ([stored] if stored else []) + received
@@ -42,12 +42,11 @@ def next_snapshot(
     missing = [
         item
         for item in parsed.values()
-        if item.id not in present
-        and not is_finished(item.id)
-        and succession.successor(item) is None
+        if item.id not in present and succession.successor(item) is None
     ]
+    unfinished = [item.document for item in missing if not is_finished(item.id)]
     kept = [item.document for item in last if succession.successor(item) is None]
-    newest["deployments"] = kept + [item.document for item in missing]
+    newest["deployments"] = kept + unfinished
     _keep_section(newest, batch)
     return newest, [item.id for item in missing]
 

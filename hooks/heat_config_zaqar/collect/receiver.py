@@ -84,7 +84,8 @@ class Receiver:
         if messages or is_first or (doubt and may_ask):
             snapshot, missing = next_snapshot(stored.snapshot, bodies, self._outbox.is_finished)
             if missing or doubt or is_first:
-                doubt = doubt or bool(missing)
+                # Of what is finished only its operator still wants to hear.
+                doubt = doubt or not all(map(self._outbox.is_finished, missing))
                 answer = self._ask_heat(connection, snapshot or {}, missing, doubt)
                 snapshot, doubt = answer or snapshot, doubt and answer is None
             if is_first:

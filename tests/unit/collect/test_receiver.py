@@ -83,6 +83,26 @@ def test_heats_answer_decides_a_batch_in_doubt(tmp_path: Path) -> None:
     assert received(tmp_path, answers, has_booted=False) == ["b", "c"]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_heat_says_whether_a_finished_deployment_that_the_last_message_lacks_is_still_there(
+    tmp_path: Path, is_there: bool
+) -> None:
+    Outbox(tmp_path).finish(entry_for(parse_deployment(make_deployment("b")), {}, 1, 0))
+    there = [make_deployment("a"), make_deployment("b")]
+    answers = Answers(in_doubt(), there if is_there else there[:1])
+    expected = ["a", "b"] if is_there else ["a"]
+    assert received(tmp_path, answers, has_booted=False) == expected
+
+
+def test_a_finished_deployment_that_the_last_message_lacks_leaves_no_doubt(tmp_path: Path) -> None:
+    Outbox(tmp_path).finish(entry_for(parse_deployment(make_deployment("b")), {}, 1, 0))
+    answers = Answers(in_doubt(), TemporaryError("away"))
+    assert received(tmp_path, answers, has_booted=False) == ["a"]
+    answers.bodies = []
+    assert received(tmp_path, answers, has_booted=False) == ["a"]
+    assert answers.asked == 1
+
+
 def test_without_heat_all_unfinished_deployments_stay_and_heat_is_asked_again(
     tmp_path: Path,
 ) -> None:

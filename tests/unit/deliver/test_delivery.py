@@ -216,6 +216,19 @@ def test_what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_
     assert (played.signalled, played.bodies) == (["a"], [])
 
 
+def test_of_what_a_disk_that_was_put_back_has_lost_heat_says_whether_there_is_newer(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = finish(current, "a")
+    MetadataStore(current.metadata_file).save(make_message(make_deployment("a")), 0)
+    doubts.note(current, outbox, [])
+    played = PlayedQueue(monkeypatch)
+    newer = make_deployment("c", deploy_resource_name="a", creation_time="2026-11-22T16:00:00Z")
+    played.at_heat = [newer]
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert (states(outbox), played.signalled) == ({"a": "superseded"}, [])
+
+
 @pytest.mark.parametrize("error", [TemporaryError("away"), RejectedError("not in the catalog")])
 def test_a_cloud_whose_heat_no_guest_reaches_gets_a_doubtful_signal_by_the_queue_in_the_end(
     current: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
