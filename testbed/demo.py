@@ -115,7 +115,7 @@ def _show(progress: Progress) -> int:
         return 2
     image = images.load(BUILD / "demo" / "last")
     assert image.tar is not None
-    cloud = Cloud(BUILD / "cloud")
+    cloud = Cloud(BUILD / "cloud", costly_passwords=True)
     progress("starting Keystone, Zaqar and Heat")
     try:
         cloud.up(progress)

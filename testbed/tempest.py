@@ -101,7 +101,7 @@ def main() -> int:
     options, rest = parser.parse_known_args()
     with_nova = options.nova is not None
     directory = _BUILD / ("cloud-on-bridge" if with_nova else "cloud")
-    cloud = Cloud(directory, venv=_BUILD / "cloud-venv", with_nova=with_nova)
+    cloud = Cloud(directory, venv=_BUILD / "cloud-venv", with_nova=with_nova, costly_passwords=True)
     try:
         if not isolated.is_isolated():
             cloud.install(print)

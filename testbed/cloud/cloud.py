@@ -34,10 +34,11 @@ class Cloud:
     """Keystone, Zaqar, Heat and their stores, below `directory` and on one address.
 
     `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
-    of heat.conf's section DEFAULT; a change of them takes effect at the next `up`. `venv` is where
-    the Python services are installed, beside `directory` by default. `with_nova` adds Placement,
-    Glance, Neutron and Nova, for as long as the directory lives; `with_pairs` makes Zaqar one of
-    two of everything (`pairs`), in a directory of its own.
+    of heat.conf's section DEFAULT; with `costly_passwords` Keystone hashes passwords as it does by
+    default, for what is measured, and else as quickly as it can. A change of these takes effect at
+    the next `up`. `venv` is where the Python services are installed, beside `directory` by default.
+    `with_nova` adds Placement, Glance, Neutron and Nova, for as long as the directory lives;
+    `with_pairs` makes Zaqar one of two of everything (`pairs`), in a directory of its own.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Cloud:
         heat_options: Mapping[str, object] | None = None,
         with_nova: bool = False,
         with_pairs: bool = False,
+        costly_passwords: bool = False,
     ) -> None:
         """Describe a cloud; nothing is read, written or started yet."""
         directory = directory.absolute()
@@ -55,6 +57,7 @@ class Cloud:
         self._token_lifetime = token_lifetime
         self._heat_options = heat_options or {}
         self._with_pairs = with_pairs
+        self._costly_passwords = costly_passwords
         self._with_nova = with_nova or self.layout.with_nova.exists()
 
     @property
@@ -186,7 +189,12 @@ class Cloud:
     def _launch(self, progress: Progress) -> Launch:
         databases = (*configuration.DATABASES, *(nova.DATABASES if self._with_nova else ()))
         files = configuration.files(
-            self.layout, self._secrets, self._token_lifetime, self._heat_options, databases
+            self.layout,
+            self._secrets,
+            self._token_lifetime,
+            self._heat_options,
+            self._costly_passwords,
+            databases,
         )
         if self._with_pairs:
             files |= pairs.files(self.layout, self._secrets)

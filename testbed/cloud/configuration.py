@@ -25,12 +25,14 @@ def files(
     secrets: Mapping[str, str],
     token_lifetime: int,
     heat_options: Mapping[str, object],
+    costly_passwords: bool = False,
     databases: Sequence[str] = DATABASES,
 ) -> dict[str, dict[Path, str]]:
     """Return each service's configuration files: their texts by path.
 
     `token_lifetime` is the life of a Keystone token in seconds, `heat_options` are more options
-    of heat.conf's section DEFAULT, `databases` those that the services use.
+    of heat.conf's section DEFAULT, `databases` those that the services use; `costly_passwords`
+    says whether Keystone hashes passwords as it does by default, or as quickly as it can.
     """
     api = zaqar(secrets, f"redis://{HOST}:{PORTS['redis']}?socket_timeout=5")
     websocket = zaqar_websocket(PORTS["zaqar-websocket"], PORTS["zaqar-notification"])
@@ -50,7 +52,11 @@ def files(
             layout.etc / "rabbitmq-env.conf": "",
             layout.etc / "rabbitmq-plugins": "[].\n",
         },
-        "keystone": {layout.etc / "keystone.conf": ini(_keystone(layout, secrets, token_lifetime))},
+        "keystone": {
+            layout.etc / "keystone.conf": ini(
+                _keystone(layout, secrets, token_lifetime, costly_passwords)
+            )
+        },
         "zaqar": {layout.home / ".zaqar" / "zaqar.conf": ini(api)},
         "zaqar-websocket": {layout.etc / "zaqar-websocket.conf": ini({**api, **websocket})},
         "heat-engine": heat,
@@ -167,9 +173,13 @@ def token_check(name: str, secrets: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _keystone(layout: Layout, secrets: Mapping[str, str], token_lifetime: int) -> Sections:
+def _keystone(
+    layout: Layout, secrets: Mapping[str, str], token_lifetime: int, costly_passwords: bool
+) -> Sections:
     keys = layout.data / "keystone"
     return {
+        # Each user of Heat's and each login takes one hash: half a second of CPU by default.
+        "identity": {} if costly_passwords else {"password_hash_rounds": 4},
         "DEFAULT": {"public_endpoint": http_url("keystone")},
         "database": database("keystone", secrets),
         "token": {"provider": "fernet", "expiration": token_lifetime},

@@ -1,10 +1,11 @@
 """The benchmark's command line: `python -m tests.bench run`, see docs/performance.md.
 
 Invariant: a part that ran replaces its own results in build/bench/results.json and no other's, so
-that parts can be run one by one.
+that parts can be run one by one; and a load of some guests that of as many.
 """
 
 import argparse
+import dataclasses
 import json
 import platform
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 
 from testbed.cloud import Cloud
 from testbed.isolated import require_isolation
-from tests.bench import delivery, deployments, load, ours, report, signals, upstream
+from tests.bench import delivery, deployments, herd, load, ours, report, signals, upstream
 from tests.bench.control_plane import Meter
 from tests.bench.guests import KINDS
 from tests.bench.scale import FULL, QUICK, Scale
@@ -41,6 +42,7 @@ def main() -> int:
     commands.add_parser("install", help="install both agents; takes a package index")
     run = commands.add_parser("run", help="measure, print the tables")
     run.add_argument("--quick", action="store_true", help="only try whether everything works")
+    run.add_argument("--guests", type=int, help="of the part load; default: 1,000")
     run.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(_PARTS)}; default: all"
     )
@@ -54,7 +56,9 @@ def main() -> int:
         if unknown:
             parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
         results = _RESULTS_OF_A_TRIAL if options.quick else _RESULTS
-        _run(options.parts or list(_PARTS), QUICK if options.quick else FULL, results)
+        scale = QUICK if options.quick else FULL
+        scale = dataclasses.replace(scale, simulated=options.guests or scale.simulated)
+        _run(options.parts or list(_PARTS), scale, results)
         print(report.text(_read(results)))
     else:
         report.publish(_read(_RESULTS), ours.REPOSITORY / "docs")
@@ -67,7 +71,7 @@ def _run(parts: list[str], scale: Scale, results: Path) -> None:
     directory = _HOME / "guests"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    cloud = Cloud(_BUILD / "cloud")
+    cloud = Cloud(_BUILD / "cloud", costly_passwords=True)
     with ExitStack() as ends:
         ends.callback(cloud.down)
         cloud.up(_progress)
@@ -113,7 +117,11 @@ def _signals(site: Site, scale: Scale) -> Steps:
 
 
 def _load_guests(site: Site, scale: Scale) -> Steps:
-    yield load.measure(site, scale)
+    yield {f"{scale.simulated}": load.measure(site, scale)}
+
+
+def _herd(site: Site, scale: Scale) -> Steps:
+    yield herd.measure(site, scale)
 
 
 # Each gives what it has measured by now after each step, so that trouble later on costs nothing.
@@ -122,13 +130,15 @@ _PARTS: dict[str, Callable[[Site, Scale], Steps]] = {
     "deployments": _deployments,
     "signals": _signals,
     "load": _load_guests,
+    "herd": _herd,
 }
 
 
 def _save(results: Path, part: str, result: dict[str, Any], seconds: float) -> None:
     known = _read(results) if results.exists() else {}
-    known[part] = result
-    known.setdefault("runs", {})[part] = {
+    known[part] = known.get(part, {}) | result
+    name = " ".join([part, *result]) if part == "load" else part
+    known.setdefault("runs", {})[name] = {
         "seconds": seconds,
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": _machine(),

@@ -72,7 +72,7 @@ class Meter:
 
     def read(self) -> Usage:
         """Return what was used up to now."""
-        cpu = {name: cpu_of_session(self._leader(name)) for name in SERVICES}
+        cpu = {name: cpu_of_session(self.leader(name)) for name in SERVICES}
         for name, pattern in (
             ("keystone", _ACCESS),
             ("zaqar", _ACCESS),
@@ -86,9 +86,10 @@ class Meter:
 
     def memory(self) -> dict[str, int]:
         """Return the resident bytes of each service."""
-        return {name: memory_of_session(self._leader(name)) for name in SERVICES}
+        return {name: memory_of_session(self.leader(name)) for name in SERVICES}
 
-    def _leader(self, service: str) -> int:
+    def leader(self, service: str) -> int:
+        """Return the process id of a service's session leader."""
         return int(json.loads(self._layout.record(service).read_text())["pid"])
 
     def _new_lines(self, service: str) -> Iterator[bytes]:

@@ -13,10 +13,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tests.bench.figures import distribution
-from tests.bench.tables import Results, all_tables
+from tests.bench.tables import Results, all_tables, guest_hour
 
 _PAGE = "performance.md"
 _PLOT = "delivery-latency.svg"
+_LOAD_PLOT = "load.svg"
 # Which marks of the page say when and where which parts were measured.
 _RUNS = {"runs": ("delivery", "deployments", "signals"), "load run": ("load",)}
 _STYLES = {
@@ -25,6 +26,7 @@ _STYLES = {
     "upstream, WebSocket": {"color": "#b5400a", "linestyle": "-"},
     "upstream, polling": {"color": "#b5400a", "linestyle": "--"},
 }
+_DRAWN = {"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 10}
 
 
 def text(results: Results) -> str:
@@ -42,12 +44,15 @@ def publish(results: Results, docs: Path) -> None:
     for table in all_tables(results):
         content = _replaced(content, table.name, table.markdown())
     for mark, parts in _RUNS.items():
-        known = {part: results["runs"][part] for part in parts if part in results}
+        runs = results["runs"]
+        known = {name: runs[name] for name in runs if name.split()[0] in parts}
         if known:
             content = _replaced(content, mark, _runs(known))
     page.write_text(content, encoding="utf-8")
     if "delivery" in results:
         _plot(results["delivery"]["kinds"], docs / _PLOT)
+    if "load" in results:
+        _plot_load(results["load"], docs / _LOAD_PLOT)
 
 
 def _replaced(page: str, name: str, content: str) -> str:
@@ -69,7 +74,7 @@ def _runs(runs: dict[str, Any]) -> str:
 
 def _plot(kinds: dict[str, Any], path: Path) -> None:
     """Draw which share of the messages had arrived after how long."""
-    with mpl.rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 10}):
+    with mpl.rc_context(_DRAWN):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
         for kind, found in kinds.items():
@@ -93,4 +98,27 @@ def _plot(kinds: dict[str, Any], path: Path) -> None:
         axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
         figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _plot_load(load: dict[str, Any], path: Path) -> None:
+    """Draw what an idle guest costs the control plane, by how many there are."""
+    with mpl.rc_context(_DRAWN):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        runs = [load[size] for size in sorted(load, key=int)]
+        for kind, key in (("ours, WebSocket", "push"), ("ours, polling", "polling")):
+            costs = [guest_hour(run)[key] for run in runs]
+            axes.plot(
+                [run["guests"] for run in runs], costs, marker="o", label=kind, **_STYLES[kind]
+            )
+        axes.set(
+            xscale="log",
+            xlabel="idle guests, half of them of each kind",
+            ylabel="control-plane CPU s per guest-hour, logins left out",
+            ylim=(0, None),
+        )
+        axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

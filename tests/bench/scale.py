@@ -15,6 +15,7 @@ class Scale:
     :param batches: numbers of deployments in one metadata update, each run once.
     :param simulated: idle simulated guests.
     :param simulated_seconds: for how long, after all of them are up.
+    :param herd: simulated guests that come back at once.
     """
 
     guests: int
@@ -25,7 +26,8 @@ class Scale:
     batches: tuple[int, ...]
     simulated: int
     simulated_seconds: float
+    herd: int
 
 
-FULL = Scale(16, 2, 120, 1, 10, (1, 20, 100), 1000, 300)
-QUICK = Scale(2, 1, 15, 0.2, 2, (1, 5), 40, 20)
+FULL = Scale(16, 2, 120, 1, 10, (1, 20, 100), 1000, 200, 200)
+QUICK = Scale(2, 1, 15, 0.2, 2, (1, 5), 40, 20, 16)

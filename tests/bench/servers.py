@@ -58,18 +58,27 @@ class Zaqar:
         self._queue = login["queue_id"]
         self._http = requests.Session()
         self._http.trust_env = False
-        auth = v3.Password(
+        self._auth = v3.Password(
             auth_url=login["auth_url"],
             user_id=login["user_id"],
             password=login["password"],
             project_id=login["project_id"],
         )
-        session = Session(auth=auth, session=self._http)
+        self._session = Session(auth=self._auth, session=self._http)
         self._url = (
-            f"{session.get_endpoint(service_type='messaging', region_name=REGION)}/v2/queues"
+            f"{self._session.get_endpoint(service_type='messaging', region_name=REGION)}/v2/queues"
         )
-        token = session.get_token() or ""
-        self._http.headers.update({"X-Auth-Token": token, "Client-ID": str(uuid.uuid4())})
+        self._http.headers["Client-ID"] = str(uuid.uuid4())
+        self.renew_token()
+
+    def renew_token(self) -> None:
+        """Log in, and go on with the new token."""
+        self._session.invalidate()
+        self._http.headers["X-Auth-Token"] = self._session.get_token() or ""
+
+    def login(self) -> None:
+        """Log in once more, for nothing."""
+        self._auth.get_auth_ref(self._session)
 
     def post(self, queue: str, body: Metadata) -> None:
         """Post one message."""

@@ -49,6 +49,7 @@ def all_tables(results: Results) -> list[Table]:
         ("signals", _signal),
         ("signals", _batches),
         ("load", _load),
+        ("herd", _herd),
     )
     tables = [make(results[part]) for part, make in makers if part in results]
     if all(part in results for part in ("delivery", "deployments", "signals")):
@@ -185,26 +186,117 @@ def _batches(signals: Results) -> Table:
 
 
 def _load(load: Results) -> Table:
-    states = ", ".join(f"{number} {state}" for state, number in sorted(load["states"].items()))
-    guests_cpu = load["agent_cpu_seconds"] / load["seconds"]
-    figures = (
-        ("guests, and how they hear of metadata", states),
-        ("warnings and errors while idle", f"{sum(load['complaints'].values())}"),
-        ("warnings and errors before", f"{sum(load['complaints_bringing_up'].values())}"),
-        ("Zaqar requests, a second", f"{_count(load, 'zaqar') / load['seconds']:.1f}"),
-        ("Keystone requests, a minute", f"{60 * _count(load, 'keystone') / load['seconds']:.1f}"),
-        *(
-            (f"{name}, share of one core", f"{100 * cpu / load['seconds']:.1f} %")
-            for name, cpu in load["cpu_seconds"].items()
+    runs = [load[size] for size in sorted(load, key=int)]
+    costs = [guest_hour(run) for run in runs]
+    states = [
+        ", ".join(f"{n} {state}" for state, n in sorted(run["states"].items())) for run in runs
+    ]
+    services = list(runs[0]["cpu_seconds"])
+    rows = [
+        ("how they hear of metadata", *states),
+        ("warnings and errors while idle", *(f"{sum(r['complaints'].values())}" for r in runs)),
+        ("before", *(f"{sum(r['complaints_bringing_up'].values())}" for r in runs)),
+        ("Zaqar requests, a second", *(f"{_count(r, 'zaqar') / r['seconds']:.1f}" for r in runs)),
+        (
+            "WebSocket requests, a second",
+            *(f"{_count(r, 'zaqar-websocket') / r['seconds']:.1f}" for r in runs),
         ),
-        ("all guests, share of one core", f"{100 * guests_cpu:.1f} %"),
-        *(
-            (f"{name}, resident", f"{used / _MIB:.0f} MiB")
-            for name, used in load["service_bytes"].items()
+        (
+            "Keystone requests, a minute",
+            *(f"{60 * _count(r, 'keystone') / r['seconds']:.1f}" for r in runs),
         ),
-        ("all guests in their four processes, resident", f"{load['agent_bytes'] / _MIB:.0f} MiB"),
+        *(
+            (f"{name}, share of one core", *(_share(r["cpu_seconds"][name], r) for r in runs))
+            for name in services
+        ),
+        ("all guests, share of one core", *(_share(r["agent_cpu_seconds"], r) for r in runs)),
+        *(
+            (f"{name}, resident MiB", *(f"{r['service_bytes'][name] / _MIB:.0f}" for r in runs))
+            for name in services
+        ),
+        ("all guests, resident MiB", *(f"{r['agent_bytes'] / _MIB:.0f}" for r in runs)),
+        *((what, *(f"{cost[key]:.{digits}f}" for cost in costs)) for what, key, digits in _COSTS),
+    ]
+    header = ("guests", *(f"{run['guests']:,}" for run in runs))
+    return Table("load", "Idle simulated guests, all at the same time", header, rows)
+
+
+_COSTS = (
+    ("control-plane CPU s per guest-hour, WebSocket", "push", 3),
+    ("the same, polling", "polling", 3),
+    ("of a login", "login", 3),
+    ("of a WebSocket's start", "connect", 3),
+    ("guests that a core carries, WebSocket, tokens of an hour", "push_hour", 0),
+    ("the same, tokens of a day", "push_day", 0),
+    ("the same, polling, tokens of an hour", "polling_hour", 0),
+    ("the same, polling, tokens of a day", "polling_day", 0),
+)
+
+
+def guest_hour(run: Results) -> dict[str, float]:
+    """Return what a guest costs the control plane in an hour, in CPU seconds, by how it hears.
+
+    Zaqar's API serves those that poll and its WebSocket server the others; the stores' part goes
+    by requests. What the cloud takes alone is not in it. A token's end costs each guest a login,
+    and one with a WebSocket a new connection. `*_hour` and `*_day`: how many guests a core carries
+    with tokens of that life.
+    """
+    alone, share = run["alone"], run["seconds"] / run["alone"]["seconds"]
+    cpu = {
+        name: used - share * alone["cpu_seconds"][name] for name, used in run["cpu_seconds"].items()
+    }
+    frames = _count(run, "zaqar-websocket")
+    asked = max(frames + _count(run, "zaqar"), 1)
+    hours = run["seconds"] / 3600
+    push, polling = run["by_websocket"], run["guests"] - run["by_websocket"]
+    stores = cpu["redis"] + cpu["mariadb"] + cpu["keystone"]
+    started, starting = run["bringing_up"], run["bringing_up"]["seconds"] / alone["seconds"]
+    connect = sum(
+        started["cpu_seconds"][name] - starting * alone["cpu_seconds"][name]
+        for name in ("keystone", "mariadb", "zaqar-websocket")
     )
-    return Table("load", "Idle simulated guests, all at the same time", ("", "measured"), figures)
+    cost = {
+        "push": (cpu["zaqar-websocket"] + stores * frames / asked) / push / hours,
+        "polling": (cpu["zaqar"] + stores * (1 - frames / asked)) / polling / hours,
+        "login": run["login_cpu_seconds"],
+        "connect": connect / push,
+    }
+    for name, life in (("hour", 1), ("day", 24)):
+        cost[f"push_{name}"] = 3600 / (cost["push"] + (cost["login"] + cost["connect"]) / life)
+        cost[f"polling_{name}"] = 3600 / (cost["polling"] + cost["login"] / life)
+    return cost
+
+
+def _herd(herd: Results) -> Table:
+    rows = [
+        (
+            name,
+            *_seconds(event["stored"], "p50", "p90", "max"),
+            f"{event['lost']}",
+            *_seconds(event["listen"], "p50", "max"),
+            f"{event['deaf']}",
+            f"{event['busiest']:.2f}",
+            f"{event['busiest'] / herd['ordinary']:.1f}",
+        )
+        for name, event in herd["events"].items()
+    ]
+    header = (
+        f"{herd['guests']} guests",
+        "metadata has arrived, p50 s",
+        "p90",
+        "max",
+        "never",
+        "WebSocket is back, p50 s",
+        "max",
+        "never",
+        "busiest second, CPU s",
+        "of an ordinary busy one",
+    )
+    return Table("herd", "Guests that come back at once", header, rows)
+
+
+def _share(cpu_seconds: float, run: Results) -> str:
+    return f"{100 * cpu_seconds / run['seconds']:.1f} %"
 
 
 def _goals(results: Results) -> Table:

@@ -49,7 +49,9 @@ def main() -> int:
     numbers = list(range(options.first, options.first + options.runs))
     print(f"copies: seed {options.seed}", flush=True)
     # A busy machine's cloud takes long to answer, which is not what these runs are about.
-    cloud = Cloud(_BUILD / "cloud", heat_options={"rpc_response_timeout": 600})
+    cloud = Cloud(
+        _BUILD / "cloud", heat_options={"rpc_response_timeout": 600}, costly_passwords=True
+    )
     was_up = any(cloud.status().values())
     cloud.up(print)
     client = Heat(cloud.admin_session())

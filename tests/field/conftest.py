@@ -33,7 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def cloud() -> Iterator[Cloud]:
     """A running cloud without stacks, stopped at the end."""
     directory = BUILD / ("cloud-on-bridge" if has_bridge() else "cloud")
-    cloud = Cloud(directory, venv=BUILD / "cloud-venv", with_nova=has_bridge())
+    cloud = Cloud(
+        directory, venv=BUILD / "cloud-venv", with_nova=has_bridge(), costly_passwords=has_bridge()
+    )
     cloud.up(print)
     heat = Heat(cloud.admin_session())
     for left_behind in heat.names():

@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     options = parser.parse_args()
     print(f"ha: seed {options.seed}", flush=True)
-    cloud = Cloud(_BUILD / "cloud-ha", venv=_BUILD / "cloud-venv", with_pairs=True)
+    cloud = Cloud(
+        _BUILD / "cloud-ha", venv=_BUILD / "cloud-venv", with_pairs=True, costly_passwords=True
+    )
     directory = _BUILD / "ha"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

@@ -5,7 +5,9 @@ A change of plug-ins restarts Heat, so the order of the tests saves time; each s
 
 import contextlib
 import http.server
+import json
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -27,6 +29,7 @@ from testbed.cloud.layout import REGION, http_url
 from testbed.guest import wait_for
 from testbed.heat import Heat, Script
 from tests import leaks
+from tests.bench.control_plane import cpu_of_session
 from tests.conftest import BUILD
 from tests.integration.conftest import script, stack_with_guest, template_of
 from tests.integration.guest_process import GuestProcess, kill_group
@@ -311,11 +314,23 @@ def test_a_heat_signal_has_it_too_and_a_template_and_other_transports_have_it_no
     assert {asked.split("/")[3] for asked in access.asked("zaqar", "-progress")} == {queues["one"]}
 
 
+def cpu_seconds(cloud: Cloud) -> dict[str, float]:
+    """Return what the cloud's services and this process's ended children have used."""
+    leaders = {
+        name: json.loads(cloud.layout.record(name).read_text())["pid"]
+        for name in ("keystone", "mariadb", "zaqar", "redis", "heat-api", "heat-engine")
+    }
+    used = {name: cpu_of_session(leader) for name, leader in leaders.items()}
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {**used, "guest": ended.ru_utime + ended.ru_stime}
+
+
 @pytest.mark.usefixtures("plugin")
 def test_what_it_costs_is_a_request_for_each_thing_told_and_no_login(
     cloud: Cloud, new_site: NewSite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     counts: dict[str, tuple[int, int, int]] = {}
+    cpu: dict[str, str] = {}
     for name, inputs in (("without", {INPUT: ""}), ("with", {})):
         access = Access(cloud)
         site = new_site(
@@ -327,12 +342,16 @@ def test_what_it_costs_is_a_request_for_each_thing_told_and_no_login(
         )
         site.collect()
         site.guest.forget_tokens()
+        before = cpu_seconds(cloud)
         site.complete(site.run())
+        used = {who: seconds - before[who] for who, seconds in cpu_seconds(cloud).items()}
+        cpu[name] = ", ".join(f"{who} {seconds:.2f}" for who, seconds in used.items())
         entries = [x for x in access.asked("keystone") if x.startswith("POST /v3/auth/tokens")]
         told = Counter(asked.split("/")[0].strip() for asked in access.asked("zaqar", "-progress"))
         counts[name] = (len(entries), told["POST"], told["DELETE"])
     with capsys.disabled():
         print(f"\nlogins, posts and signings, looks: {counts}")
+        print(f"CPU seconds from 55-heat-config's start to the end: {cpu}")
     logins, told_by_post, looks = counts["with"]
     assert counts["without"][1:] == (0, 0)
     # 10 s are a start and two heartbeats of 4 s; `two` waits once; Heat has two URLs signed.

@@ -1,0 +1,124 @@
+"""Guests that all come back at once: when, and what the control plane's busiest second costs.
+
+Each guest has a token of its own. After each event every guest is sent a message; it is back when
+it has stored that.
+Invariant: bounded in time; an event begins when all are back from the one before it.
+"""
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench.control_plane import SERVICES, cpu_of_session
+from tests.bench.figures import summary
+from tests.bench.fleet import Fleet
+from tests.bench.scale import Scale
+from tests.bench.servers import Configs
+from tests.bench.site import Site
+
+# Keystone's CPU for a login, and for what Zaqar's WebSocket server asks of it.
+_STARTS_PER_SECOND = 1.0
+_SETTLE_SECONDS = 90.0
+_ORDINARY_SECONDS = 60.0
+_AWAY_SECONDS = 600.0
+_LONGEST_SECONDS = 900.0
+
+
+class _Watch(threading.Thread):
+    """Reads each second what the control plane has used.
+
+    :ivar seconds: CPU seconds in each second until now.
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(daemon=True)
+        self.seconds: list[float] = []
+        self._leaders = [site.meter.leader(name) for name in SERVICES]
+
+    def run(self) -> None:
+        """Read for as long as the process lives."""
+        last = sum(map(cpu_of_session, self._leaders))
+        while True:
+            began = time.monotonic()
+            time.sleep(1)
+            now = sum(map(cpu_of_session, self._leaders))
+            self.seconds.append(max(now - last, 0) / (time.monotonic() - began))
+            last = now
+
+
+def measure(site: Site, scale: Scale) -> dict[str, Any]:
+    """Bring the guests up and let the events befall them; return how each went."""
+    keystone = site.cloud.layout.data / "keystone" / "fernet"
+
+    def restart() -> None:
+        site.cloud.stop("zaqar-websocket")
+        site.cloud.start("zaqar-websocket")
+
+    def replace_keys() -> None:
+        for path in keystone.iterdir():
+            path.write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
+
+    def away() -> None:
+        for service in ("zaqar-websocket", "zaqar"):
+            site.cloud.stop(service)
+        time.sleep(_AWAY_SECONDS * scale.patience)
+        for service in ("zaqar", "zaqar-websocket"):
+            site.cloud.start(service)
+
+    events: dict[str, Callable[[], None]] = {
+        "the WebSocket server restarts": restart,
+        "Keystone's keys are replaced": replace_keys,
+        f"Zaqar is away for {_AWAY_SECONDS * scale.patience:.0f} s": away,
+    }
+    with Fleet(site, scale.herd, _STARTS_PER_SECOND, own_tokens=True) as fleet:
+        site.progress(f"{scale.herd} guests: all are up in {fleet.all_up - time.time():.0f} s")
+        fleet.start(fleet.all_up, time.time() + 4 * _LONGEST_SECONDS)
+        time.sleep(fleet.all_up + _SETTLE_SECONDS * scale.patience - time.time())
+        found: dict[str, Any] = {"guests": scale.herd, "states": fleet.states(), "events": {}}
+        watch = _Watch(site)
+        watch.start()
+        time.sleep(_ORDINARY_SECONDS)
+        found["ordinary"] = max(watch.seconds)
+        configs = Configs(site.servers.deployment)
+        for name, event in events.items():
+            site.progress(name)
+            watch.seconds.clear()
+            event()
+            watch.seconds.clear()
+            found["events"][name] = _come_back(site, fleet, configs, watch)
+            time.sleep(_SETTLE_SECONDS * scale.patience)
+    return found
+
+
+def _come_back(site: Site, fleet: Fleet, configs: Configs, watch: _Watch) -> dict[str, Any]:
+    """Send each guest a message and wait until all have stored theirs and listen as before."""
+    began = time.time()
+    sent: dict[str, tuple[str, float]] = {}
+    stored: dict[str, float] = {}
+    listen: dict[str, float] = {}
+    site.servers.zaqar.renew_token()
+    for name in fleet.names:
+        config = configs.next(name)
+        site.servers.zaqar.post(name, {**fleet.snapshot(name), "deployments": [config]})
+        sent[name] = (config["id"], time.time())
+    while time.time() - began < _LONGEST_SECONDS:
+        for name in set(fleet.names) - set(stored):
+            config_id, posted = sent[name]
+            if config_id in fleet.stored(name):
+                stored[name] = time.time() - posted
+        for name in set(fleet.by_websocket) - set(listen):
+            if fleet.state(name) == "push":
+                listen[name] = time.time() - began
+        if len(stored) == len(sent) and len(listen) == len(fleet.by_websocket):
+            break
+        time.sleep(1)
+    return {
+        "stored": summary(list(stored.values())),
+        "listen": summary(list(listen.values())),
+        "lost": len(sent) - len(stored),
+        "deaf": len(fleet.by_websocket) - len(listen),
+        "busiest": max(watch.seconds),
+    }
