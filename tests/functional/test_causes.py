@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from testbed.guest import Container, wait_for
+from testbed.guest import Container, container, wait_for
 from testbed.heat import Heat, Script, deployments_template
-from tests.functional.conftest import Launcher
+from tests.servers import first_metadata
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
+NAMES = ("a", "b")
 GO = "var/tmp/go"
 HELD = f"#!/bin/sh\necho begun\nuntil [ -e /{GO} ]; do sleep 0.2; done\necho done\n"
 RUNS = re.compile(
@@ -74,7 +75,7 @@ def test_of_a_guest_without_network_the_console_says_so(heat: Heat, off: Contain
     off.boot(has_network=False)
     wait_for(lambda: f"{SAYS}WARNING" in console(off), 60, "the console is silent", off.console)
     assert "will try again" in console(off)
-    assert "login:" in console(off)
+    wait_for(lambda: "login:" in console(off), 60, "there is no login", off.console)
     assert reason(heat, "silent", "one") == "state changed"
 
 
@@ -91,19 +92,30 @@ def test_of_a_guest_whose_agent_does_not_run_the_console_ends_with_the_login(
     assert reason(heat, "silent", "one") == "state changed"
 
 
-def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_the_console(
-    launch: Launcher, heat: Heat
-) -> None:
-    # Which of them Heat posts first is chance.
-    names = ("a", "b")
-    guest = launch("causes", deployments_template(dict.fromkeys(names, Script(HELD))))
+@pytest.fixture
+def busy(heat: Heat, root: Path, tmp_path: Path) -> Iterator[Container]:
+    """A guest of the stack `causes`, which gets two deployments at once."""
+    heat.create_stack("causes", deployments_template(dict.fromkeys(NAMES, Script(HELD))))
+    metadata = first_metadata(heat, "causes")
 
+    def are_posted() -> bool:
+        return len(heat.server_metadata("causes")["deployments"]) == len(NAMES)
+
+    wait_for(are_posted, 60, "Heat does not post both")
+    with container(root, tmp_path / "guest", metadata) as guest:
+        yield guest
+    heat.delete_stack("causes")
+
+
+def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_the_console(
+    busy: Container, heat: Heat
+) -> None:
     def running() -> list[str]:
-        return [name for name in names if RUNS.fullmatch(reason(heat, "causes", name))]
+        return [name for name in NAMES if RUNS.fullmatch(reason(heat, "causes", name))]
 
     wait_for(lambda: len(running()) == 1, 60, "none is shown to run")
     (runs,) = running()
-    (waits,) = {*names} - {runs}
+    (waits,) = {*NAMES} - {runs}
     wait_for(
         lambda: reason(heat, "causes", waits).startswith("Guest has it since "),
         SHOWN_SECONDS,
@@ -120,10 +132,10 @@ def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_th
     assert then_alive - alive > HEARTBEAT_SECONDS / 2
     assert abs(then_began - began) <= 2
     assert abs(then_printed - printed) <= 2
-    (guest.root / GO).touch()
+    (busy.root / GO).touch()
     heat.wait_for("causes", ["CREATE_COMPLETE"], 120)
-    said = [line for line in console(guest).splitlines() if line.startswith(SAYS)]
+    said = [line for line in console(busy).splitlines() if line.startswith(SAYS)]
     assert "version" in said[0], said
-    for name in names:
+    for name in NAMES:
         assert len([line for line in said if f"({name}): hook " in line]) == 1, said
         assert len([line for line in said if f"({name}): status code 0" in line]) == 1, said
