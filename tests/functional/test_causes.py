@@ -75,7 +75,6 @@ def test_of_a_guest_without_network_the_console_says_so(heat: Heat, off: Contain
     off.boot(has_network=False)
     wait_for(lambda: f"{SAYS}WARNING" in console(off), 60, "the console is silent", off.console)
     assert "will try again" in console(off)
-    wait_for(lambda: "login:" in console(off), 60, "there is no login", off.console)
     assert reason(heat, "silent", "one") == "state changed"
 
 
@@ -134,7 +133,8 @@ def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_th
     assert abs(then_printed - printed) <= 2
     (busy.root / GO).touch()
     heat.wait_for("causes", ["CREATE_COMPLETE"], 120)
-    said = [line for line in console(busy).splitlines() if line.startswith(SAYS)]
+    # The first of them follows the login's prompt, on the same line.
+    said = [line for line in console(busy).splitlines() if SAYS in line]
     assert "version" in said[0], said
     for name in NAMES:
         assert len([line for line in said if f"({name}): hook " in line]) == 1, said
