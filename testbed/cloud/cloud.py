@@ -120,6 +120,8 @@ class Cloud:
             nova.require_machine()
         with self._locked():
             self._install(progress)
+            if self._with_nova:
+                self.layout.with_nova.touch()
             write_private(self.clouds_yaml, identity.clouds_yaml(self._secrets))
             self._launch(progress).bring_up(list(self._services.values()))
 
@@ -184,7 +186,6 @@ class Cloud:
         environment.ensure(self.layout.venv, log, progress)
         if self._with_nova:
             environment.ensure(self.layout.nova_venv, log, progress, nova.REQUIREMENTS)
-            self.layout.with_nova.touch()
 
     def _launch(self, progress: Progress) -> Launch:
         databases = (*configuration.DATABASES, *(nova.DATABASES if self._with_nova else ()))
