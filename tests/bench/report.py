@@ -19,7 +19,11 @@ _PAGE = "performance.md"
 _PLOT = "delivery-latency.svg"
 _LOAD_PLOT = "load.svg"
 # Which marks of the page say when and where which parts were measured.
-_RUNS = {"runs": ("delivery", "deployments", "signals"), "load run": ("load",)}
+_RUNS = {
+    "runs": ("delivery", "deployments", "signals"),
+    "load run": ("load",),
+    "herd run": ("herd",),
+}
 _STYLES = {
     "ours, WebSocket": {"color": "#0b6e4f", "linestyle": "-"},
     "ours, polling": {"color": "#0b6e4f", "linestyle": "--"},
