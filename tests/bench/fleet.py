@@ -34,8 +34,11 @@ class Fleet:
     :ivar all_up: when the last of them starts, in epoch seconds.
     """
 
-    def __init__(self, site: Site, number: int, a_second: float, own_tokens: bool = False) -> None:
+    def __init__(
+        self, site: Site, name: str, number: int, a_second: float, own_tokens: bool = False
+    ) -> None:
         self._site = site
+        self._name = name
         self._began = time.time() + 5
         self._a_second = a_second
         self._own_tokens = own_tokens
@@ -116,7 +119,7 @@ class Fleet:
         return snapshot
 
     def _guest(self, number: int) -> dict[str, Any]:
-        name = f"load-{number:05}"
+        name = f"{self._name}-{number:05}"
         state, runtime = self._state(name), self._site.runtime / name
         MetadataStore(state / "metadata.json").save(self.snapshot(name), time.time())
         runtime.mkdir()
@@ -131,4 +134,4 @@ class Fleet:
         return {"name": name, "start": start, "push": push, "settings": settings}
 
     def _state(self, name: str) -> Path:
-        return self._site.directory / "load" / name
+        return self._site.directory / self._name / name

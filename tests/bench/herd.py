@@ -73,7 +73,7 @@ def measure(site: Site, scale: Scale) -> dict[str, Any]:
         "Keystone's keys are replaced": replace_keys,
         f"Zaqar is away for {_AWAY_SECONDS * scale.patience:.0f} s": away,
     }
-    with Fleet(site, scale.herd, _STARTS_PER_SECOND, own_tokens=True) as fleet:
+    with Fleet(site, "herd", scale.herd, _STARTS_PER_SECOND, own_tokens=True) as fleet:
         site.progress(f"{scale.herd} guests: all are up in {fleet.all_up - time.time():.0f} s")
         fleet.start(fleet.all_up, time.time() + 4 * _LONGEST_SECONDS)
         time.sleep(fleet.all_up + _SETTLE_SECONDS * scale.patience - time.time())

@@ -30,7 +30,7 @@ def measure(site: Site, scale: Scale) -> dict[str, Any]:
     for _ in range(_LOGINS):
         site.servers.zaqar.login()
     login = site.meter.read().since(before)
-    with Fleet(site, scale.simulated, _STARTS_PER_SECOND) as fleet:
+    with Fleet(site, "load", scale.simulated, _STARTS_PER_SECOND) as fleet:
         settled = fleet.all_up + _SETTLE_SECONDS * scale.patience
         end = settled + scale.simulated_seconds
         site.progress(f"{scale.simulated} guests: all are up in {fleet.all_up - time.time():.0f} s")
