@@ -293,6 +293,14 @@ MUTATIONS = [
         "unit/operate/test_collect_logs.py",
     ),
     Mutation(
+        "an alert about a failure that was mended stays",
+        "operate/metrics.py",
+        "[row for row in report.rows if row.is_present]",
+        "report.rows",
+        "a_failure_that_a_newer_config_has_mended_is_not_counted",
+        "unit/operate/test_metrics.py",
+    ),
+    Mutation(
         "what a service said becomes a label of a metric",
         "operate/metrics.py",
         '    state = said if said in _CONNECTIONS else "unknown"\n',

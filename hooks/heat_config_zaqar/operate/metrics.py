@@ -1,4 +1,4 @@
-"""metrics: what `status` counts, in Prometheus's text format.
+"""metrics: what `status` shows, counted in Prometheus's text format.
 
 Invariant: no label holds what a deployment, a hook or a service said: everybody may read it.
 """
@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    rows, now = report.rows, time.time()
+    # An alert about a failure ends when a newer config has mended it.
+    rows, now = [row for row in report.rows if row.is_present], time.time()
     states, signals = Counter(row.state for row in rows), Counter(row.signal for row in rows)
     said = report.connection["state"]
     state = said if said in _CONNECTIONS else "unknown"
@@ -53,7 +54,7 @@ def _lines(report: Report) -> Iterator[str]:
     )
     yield from _gauge(
         "deployments",
-        "Deployments that this guest has records of, by their state.",
+        "Deployments that Heat's metadata holds, or that run or wait, by their state.",
         [(f'{{state="{name}"}}', states[name]) for name in State],
     )
     yield from _gauge(

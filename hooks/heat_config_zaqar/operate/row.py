@@ -75,6 +75,11 @@ class Row:
         return self.state in (State.FAILED, State.UNREADABLE) or self.signal is Signal.FAILED
 
     @property
+    def is_present(self) -> bool:
+        """Whether Heat's metadata holds it, or it runs or waits all the same."""
+        return self.current or self.is_moving
+
+    @property
     def is_moving(self) -> bool:
         """Whether it goes on without anybody: something runs, or waits for its turn."""
         # What was interrupted is run again while the metadata holds it, and only then.

@@ -30,13 +30,13 @@ def run(options: argparse.Namespace) -> int:
     except PermissionError:
         _print_public(options.json)
         raise
-    shown = [row for row in report.rows if options.all or row.current or row.is_moving]
+    shown = [row for row in report.rows if options.all or row.is_present]
     if options.json:
         rows = [dataclasses.asdict(row) for row in shown]
         print(json.dumps({"connection": report.connection, "deployments": rows}, indent=1))
     else:
         _print_report(report, shown)
-    return exit_code((row for row in shown if row.current or row.is_moving), report.has_metadata)
+    return exit_code((row for row in shown if row.is_present), report.has_metadata)
 
 
 def exit_code(rows: Iterable[Row], has_metadata: bool) -> int:

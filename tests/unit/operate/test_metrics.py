@@ -47,6 +47,17 @@ def test_deployments_signals_and_what_waits_are_counted(guest: Guest, run: Run) 
     assert found["running_seconds"] == 0
 
 
+def test_a_failure_that_a_newer_config_has_mended_is_not_counted(guest: Guest, run: Run) -> None:
+    guest.collect(make_deployment("mended"))
+    guest.finish(make_deployment("broken"), 1)
+    guest.settle("broken", Settled.DELIVERED)
+    guest.finish(make_deployment("mended"), 0)
+    guest.settle("mended", Settled.DELIVERED)
+    found = counted(run("metrics")[1])
+    states = {name: found[f'deployments{{state="{name}"}}'] for name in ("complete", "failed")}
+    assert states == {"complete": 1, "failed": 0}
+
+
 def test_a_word_that_is_no_state_of_ours_is_no_label(guest: Guest, run: Run) -> None:
     guest.collect()
     said = {"state": 'x"} 1\nsecret', "since": 0, "detail": ""}
