@@ -34,6 +34,7 @@ PORTS = {
     "zaqar-notification-1": 28921,
     "zaqar-notification-2": 28922,
     "redis-2": 28380,
+    "redis-3": 28381,
     "sentinel-1": 28391,
     "sentinel-2": 28392,
     "sentinel-3": 28393,

@@ -1,5 +1,5 @@
-"""Zaqar with two of everything: two APIs and two WebSocket servers behind HAProxy, and Redis with a
-replica and three Sentinels.
+"""Zaqar with two of everything: two APIs and two WebSocket servers behind HAProxy, and Redis with
+two replicas and three Sentinels.
 
 Invariant: clients find HAProxy where the one server is otherwise, so that nobody else has to know.
 """
@@ -15,12 +15,19 @@ from testbed.cloud.services import Service, uwsgi
 PAIR = ("1", "2")
 APIS = tuple(f"zaqar-{number}" for number in PAIR)
 WEBSOCKETS = tuple(f"zaqar-websocket-{number}" for number in PAIR)
-REDIS = ("redis", "redis-2")
+REDIS = ("redis", "redis-2", "redis-3")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 HAPROXY = "haproxy"
-# The name by which Sentinel knows the pair of stores.
+# The name by which Sentinel knows the stores.
 STORE = "zaqar"
 _REDIS_SERVER = "/usr/bin/redis-server"
+# A primary that Sentinel has replaced is told so only after up to ten seconds. Without replicas it
+# takes nothing meanwhile that would be lost; with one of two away all goes on.
+_REPLICATION = """\
+min-replicas-to-write 1
+min-replicas-max-lag 3
+repl-diskless-sync-delay 0
+"""
 
 _HAPROXY = """\
 global
@@ -147,7 +154,7 @@ def _sentinel(layout: Layout, name: str) -> Service:
 
 
 def _redis_text(layout: Layout, name: str) -> str:
-    text = configuration.redis(layout, name)
+    text = configuration.redis(layout, name) + _REPLICATION
     first = REDIS[0]
     return text if name == first else f"{text}replicaof {HOST} {PORTS[first]}\n"
 

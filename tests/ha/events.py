@@ -35,7 +35,7 @@ class Troubles:
             "a WebSocket server is drained": self._drain,
             "HAProxy is killed": lambda: self._kill(pairs.HAPROXY),
             "the primary Redis is killed": lambda: self._kill(self._primary()),
-            "the replica is killed": lambda: self._kill(self._replica()),
+            "a replica is killed": lambda: self._kill(self._replica()),
             "Redis fails over": self._fail_over,
             "a Sentinel is killed": lambda: self._kill(chance.choice(pairs.SENTINELS)),
         }
@@ -81,7 +81,7 @@ class Troubles:
 
     def _replica(self) -> str:
         primary = self._primary()
-        return next(name for name in pairs.REDIS if name != primary)
+        return self._chance.choice([name for name in pairs.REDIS if name != primary])
 
     def _haproxy(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
