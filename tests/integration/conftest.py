@@ -12,9 +12,13 @@ from testbed.cloud import Cloud
 from testbed.guest import wait_for
 from testbed.heat import Heat, Script, Template, deployments_template
 from tests import leaks
+from tests.conftest import BUILD
 from tests.integration.guest_process import GuestProcess
 from tests.integration.test_cloud import Guest
 
+PLUGIN = BUILD.parent / "heat-plugin"
+
+Engine = Callable[..., None]
 Start = Callable[[str, Mapping[str, Script]], GuestProcess]
 
 
@@ -64,6 +68,18 @@ def start(heat: Heat, tmp_path: Path) -> Iterator[Start]:
             return ends.enter_context(stack_with_guest(heat, name, scripts, directory))
 
         yield create
+
+
+@pytest.fixture(scope="module")
+def engine(cloud: Cloud) -> Iterator[Engine]:
+    """Run Heat with the plug-ins of some directories; at the end with none, as before."""
+
+    def run(*directories: Path, **options: str) -> None:
+        options["plugin_dirs"] = ",".join(map(str, directories))
+        Cloud(cloud.layout.directory, heat_options=options).up(print)
+
+    yield run
+    cloud.up(print)
 
 
 @pytest.fixture(scope="module")

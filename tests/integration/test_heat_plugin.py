@@ -22,10 +22,10 @@ from testbed.cloud import Cloud
 from testbed.guest import wait_for
 from testbed.heat import Heat, HeatError, Script, deployments_template
 from tests.conftest import BUILD
+from tests.integration.conftest import PLUGIN, Engine
 from tests.integration.guest_process import GuestProcess
 from tests.integration.test_cloud import Guest, inputs_of
 
-PLUGIN = BUILD.parent / "heat-plugin"
 STAND_INS = Path(__file__).with_name("heat_stand_ins")
 URL_SECONDS = 30  # as in heat_stand_ins/short_life.py
 DEFAULTS = {
@@ -33,20 +33,7 @@ DEFAULTS = {
     "default_deployment_signal_transport": "ZAQAR_SIGNAL",
 }
 
-Engine = Callable[..., None]
 NewGuest = Callable[[], GuestProcess]
-
-
-@pytest.fixture(scope="module")
-def engine(cloud: Cloud) -> Iterator[Engine]:
-    """Run Heat with the plug-ins of some directories; at the end with none, as before."""
-
-    def run(*directories: Path, **options: str) -> None:
-        options["plugin_dirs"] = ",".join(map(str, directories))
-        Cloud(cloud.layout.directory, heat_options=options).up(print)
-
-    yield run
-    cloud.up(print)
 
 
 @pytest.fixture

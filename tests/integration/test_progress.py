@@ -30,20 +30,16 @@ from testbed.guest import wait_for
 from testbed.heat import Heat, Script
 from tests import leaks
 from tests.bench.control_plane import cpu_of_session
-from tests.conftest import BUILD
-from tests.integration.conftest import script, stack_with_guest, template_of
+from tests.integration.conftest import PLUGIN, Engine, script, stack_with_guest, template_of
 from tests.integration.guest_process import GuestProcess, kill_group
 from tests.integration.test_cloud import inputs_of
 
-PLUGIN = BUILD.parent / "heat-plugin"
 HEARTBEAT_SECONDS = 4.0
 # From a thing's happening until Heat shows it.
 SHOWN_SECONDS = 5.0
 RUNS = r"Hook runs since \S+Z \(attempt {}\), alive at \S+Z, printed at \S+Z: {}"
 WAITS = r"Guest has it since \S+Z, its hook has not started"
 INPUT = "deploy_progress_queue_id"
-
-Engine = Callable[..., None]
 
 
 def held(directory: Path, text: str = "echo begun >&2") -> str:
@@ -57,18 +53,6 @@ def held(directory: Path, text: str = "echo begun >&2") -> str:
 
     lines = [text, note("begun"), wait("begun"), "echo going on", note("went"), wait("went")]
     return "\n".join(["#!/bin/sh", *lines, ""])
-
-
-@pytest.fixture(scope="module")
-def engine(cloud: Cloud) -> Iterator[Engine]:
-    """Run Heat with the plug-ins of some directories; at the end with none, as before."""
-
-    def run(*directories: Path, **options: str) -> None:
-        options["plugin_dirs"] = ",".join(map(str, directories))
-        Cloud(cloud.layout.directory, heat_options=options).up(print)
-
-    yield run
-    cloud.up(print)
 
 
 @pytest.fixture
