@@ -44,8 +44,9 @@ def test_no_order_of_messages_loses_an_unfinished_deployment(
     snapshot, missing = next_snapshot(None, bodies, finished.__contains__)
     assert snapshot is not None
     kept = {item.id for item in deployments_of(snapshot)}
-    assert {config for ids in messages for config in ids} - finished <= kept
-    assert set(missing) == kept - set(messages[-1])
+    known = {config for ids in messages for config in ids}
+    assert known - finished <= kept
+    assert set(missing) == known - set(messages[-1])
 
 
 class OutboxMachine(RuleBasedStateMachine):

@@ -81,8 +81,8 @@ def _members(leader: Identity) -> list[int]:
     }
     while children := {stat.pid for stat in there.values() if stat.parent in found} - found:
         found |= children
-    # Parents first: none is to go on because its child has ended.
-    found_in_order = sorted(found, key=lambda pid: there[pid].started)
+    # Parents first: none is to go on because its child has ended. A tick is a hundredth second.
+    found_in_order = sorted(found, key=lambda pid: (there[pid].started, pid))
     return [pid for pid in found_in_order if there[pid].state != "Z"]
 
 
