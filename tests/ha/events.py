@@ -72,8 +72,14 @@ class Troubles:
         self._haproxy(f"set server {server} state ready")
 
     def _fail_over(self) -> None:
+        """Have another primary; the one before takes nothing once a replica has gone."""
+        primary = PORTS[self._primary()]
+        _ask(primary, "CONFIG SET min-replicas-to-write 2")
         _ask(PORTS[pairs.SENTINELS[0]], f"SENTINEL FAILOVER {pairs.STORE}")
         time.sleep(self._chance.uniform(*_AWAY_SECONDS))
+        _ask(primary, "CONFIG SET min-replicas-to-write 1")
+        # Sentinel has had it written to its file meanwhile.
+        _ask(primary, "CONFIG REWRITE")
 
     def _primary(self) -> str:
         answer = _ask(PORTS[pairs.SENTINELS[0]], f"SENTINEL GET-MASTER-ADDR-BY-NAME {pairs.STORE}")
