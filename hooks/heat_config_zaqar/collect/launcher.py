@@ -7,7 +7,6 @@ the `zaqar` source, how long the loop sleeps and who may read the cache are ours
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import logging
 import os
 import random
@@ -21,6 +20,7 @@ from typing import Any
 
 from os_collect_config import collect
 
+from heat_config_zaqar import version
 from heat_config_zaqar.collect import sources
 from heat_config_zaqar.collect.collector import Collector
 from heat_config_zaqar.collect.ownership import await_ownership
@@ -166,14 +166,8 @@ def _say_started(connection: str) -> None:
     names = (os.uname().nodename, identity.server_id(()))
     _LOG.info(
         "version %s started on %s: %s",
-        _version(),
+        version(),
         " ".join(filter(None, names)),
         connection,
         extra=Event.AGENT_STARTED.extra,
     )
-
-
-def _version() -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("heat-config-zaqar-guest")
-    return "unknown"

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from heat_config_zaqar import version
 from heat_config_zaqar.deployment import MOST_SECONDS
 from heat_config_zaqar.errors import HeatConfigError
 from heat_config_zaqar.operate import (
@@ -29,7 +30,7 @@ from heat_config_zaqar.operate import (
 from heat_config_zaqar.operate.doctor import examination as doctor
 from heat_config_zaqar.operate.help_texts import HELP
 from heat_config_zaqar.operate.report import UnknownDeploymentError
-from heat_config_zaqar.operate.terminal import EXIT_CODES, Exit, one_line, version
+from heat_config_zaqar.operate.terminal import EXIT_CODES, Exit, one_line
 
 
 def _version(_: argparse.Namespace) -> int:

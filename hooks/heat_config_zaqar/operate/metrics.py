@@ -8,11 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from heat_config_zaqar import settings
+from heat_config_zaqar import settings, version
 from heat_config_zaqar.operate import files
 from heat_config_zaqar.operate.report import Report
 from heat_config_zaqar.operate.row import Signal, State
-from heat_config_zaqar.operate.terminal import Exit, version
+from heat_config_zaqar.operate.terminal import Exit
 
 _PREFIX = "heat_config_zaqar_"
 _MODE = 0o644

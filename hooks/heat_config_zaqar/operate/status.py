@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from heat_config_zaqar import settings
+from heat_config_zaqar import settings, version
 from heat_config_zaqar.operate.doctor import machine
 from heat_config_zaqar.operate.report import Report
 from heat_config_zaqar.operate.row import Row, State
-from heat_config_zaqar.operate.terminal import Exit, duration, moment, one_line, version
+from heat_config_zaqar.operate.terminal import Exit, duration, moment, one_line
 from heat_config_zaqar.settings import Settings
 
 _COLUMNS = ("ID", "NAME", "GROUP", "ACTION", "STATE", "CODE", "ATTEMPTS", "DURATION", "SIGNAL")

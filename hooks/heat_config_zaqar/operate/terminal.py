@@ -5,7 +5,6 @@ Invariant: nothing that a deployment, a hook or a service said can steer the ter
 """
 
 import enum
-import importlib.metadata
 import json
 import time
 
@@ -34,11 +33,6 @@ class Exit(enum.IntEnum):
     MOVING = 3
     NEEDS_ROOT = 4
     INTERRUPTED = 130
-
-
-def version() -> str:
-    """Return the version of the package that is installed."""
-    return importlib.metadata.version("heat-config-zaqar-guest")
 
 
 def print_outputs(body: Body, config_id: str) -> None:
