@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from heat_config_zaqar.deployment import parse_deployment
 from heat_config_zaqar.state import durable
+from heat_config_zaqar.state.outbox import entry_for
 from testbed.cloud import Cloud
 from testbed.cloud.layout import PORTS
 from testbed.guest import wait_for
@@ -193,6 +195,19 @@ def test_snapshots_in_any_order_lose_no_deployment_and_run_no_superseded_config(
         if heat_is == "away":
             cloud.start("heat-api")
     # Nothing of it is a secret that only the queue knew.
+    assert ids(guest.collect()) == ids(captured.update)
+
+
+def test_a_late_message_takes_nothing_finished_out_of_sight(
+    captured: Captured, guest: GuestProcess
+) -> None:
+    captured.poster.post(captured.poster.queue, captured.update)
+    for document in guest.collect()["deployments"]:
+        entry = entry_for(parse_deployment(document), {"deploy_status_code": 1}, 1, time.time())
+        guest.outbox.finish(entry)
+    late = min(captured.creation, key=lambda body: len(body["deployments"]))
+    assert not ids(captured.update) <= ids(late)
+    captured.poster.post(captured.poster.queue, late)
     assert ids(guest.collect()) == ids(captured.update)
 
 

@@ -121,6 +121,14 @@ MUTATIONS = [
         "unit/collect/test_receiver.py",
     ),
     Mutation(
+        "a message without deployments cannot say which server it is for",
+        "collect/receiver.py",
+        "server = [snapshot or {}, stored.snapshot or {}]",
+        "server = [snapshot or {}]",
+        "a_message_without_deployments_hides_no_finished_one",
+        "unit/collect/test_receiver.py",
+    ),
+    Mutation(
         "a finished deployment is forgotten where Heat's messages come out of order",
         "collect/batch.py",
         "if item.id not in present and succession",

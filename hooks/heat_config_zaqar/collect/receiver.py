@@ -86,7 +86,9 @@ class Receiver:
             if missing or doubt or is_first:
                 # Of what is finished only its operator still wants to hear.
                 doubt = doubt or not all(map(self._outbox.is_finished, missing))
-                answer = self._ask_heat(connection, snapshot or {}, missing, doubt)
+                # Where all is finished the stored snapshot alone still says which server this is.
+                server = [snapshot or {}, stored.snapshot or {}]
+                answer = self._ask_heat(connection, server, missing, doubt)
                 snapshot, doubt = answer or snapshot, doubt and answer is None
             if is_first:
                 self._note_doubtful(stored, snapshot or {}, bodies)
@@ -127,21 +129,22 @@ class Receiver:
         doubts.note(self._settings, self._outbox, known)
 
     def _ask_heat(
-        self, connection: Connection, snapshot: Snapshot, missing: list[str], doubt: bool
+        self, connection: Connection, known: list[Snapshot], missing: list[str], doubt: bool
     ) -> Snapshot | None:
-        """Return the snapshot with the deployments that Heat lists; None without an answer.
+        """Return the first snapshot with the deployments that Heat lists; None without an answer.
 
+        :param known: any of them may name the server.
         :param doubt: without an answer, ask again.
         """
         try:
-            server_id = _server_id(snapshot)
+            server_id = _server_id(known)
             answer = {"deployments": heat.deployments_of_server(connection, server_id)}
         except HeatConfigError as error:
             if doubt:
                 self._put_off(error)
             return None
         _LOG.info("Heat was asked for server %s, in doubt about %s", server_id, missing or "all")
-        return {**snapshot, "deployments": [item.document for item in deployments_of(answer)]}
+        return {**known[0], "deployments": [item.document for item in deployments_of(answer)]}
 
     def _put_off(self, error: HeatConfigError) -> None:
         now = time.monotonic()
@@ -155,12 +158,12 @@ class Receiver:
         self.doubt = str(error)
 
 
-def _server_id(snapshot: Snapshot) -> str:
+def _server_id(known: list[Snapshot]) -> str:
     """Return which server this is.
 
     :raises UnknownServerError: nothing says so.
     """
-    if found := identity.server_id(deployments_of(snapshot)):
+    if found := identity.server_id(item for one in known for item in deployments_of(one)):
         return found
     raise UnknownServerError(
         "Heat cannot be asked: no deployment names the server, and the machine has no id of Nova"

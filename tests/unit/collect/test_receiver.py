@@ -103,6 +103,16 @@ def test_a_finished_deployment_that_the_last_message_lacks_leaves_no_doubt(tmp_p
     assert answers.asked == 1
 
 
+def test_a_message_without_deployments_hides_no_finished_one(tmp_path: Path) -> None:
+    a = make_deployment("a")
+    Outbox(tmp_path).finish(entry_for(parse_deployment(a), {}, 1, 0))
+    answers = Answers([make_message(a)], [a])
+    assert received(tmp_path, answers, has_booted=False) == ["a"]
+    answers.bodies = [make_message()]
+    assert received(tmp_path, answers, has_booted=False) == ["a"]
+    assert answers.asked == 1
+
+
 def test_without_heat_all_unfinished_deployments_stay_and_heat_is_asked_again(
     tmp_path: Path,
 ) -> None:
