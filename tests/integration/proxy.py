@@ -14,13 +14,15 @@ class Proxy:
     """Forwards connections from a port of its own to another one on loopback.
 
     :param tls: speak TLS with the guest, and none with the service.
+    :param host: the address to listen on.
     """
 
-    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, target: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self._target = target
         self._tls = tls
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._held = threading.Event()
+        self._server = socket.create_server((host, 0))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.port: int = self._server.getsockname()[1]
 
@@ -34,10 +36,10 @@ class Proxy:
             for end in pair:
                 end.close()
 
-    def half_open(self) -> None:
-        """Swallow what comes on today's connections, without closing them; new ones work."""
-        self._held.set()
-        self._held = threading.Event()
+    @property
+    def connections(self) -> int:
+        """How many have been made so far."""
+        return len(self._pairs)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -52,14 +54,11 @@ class Proxy:
                     continue
                 self._pairs.append((ours, theirs))
                 for source, sink in ((ours, theirs), (theirs, ours)):
-                    arguments = (source, sink, self._held)
-                    threading.Thread(target=_forward, args=arguments, daemon=True).start()
+                    threading.Thread(target=_forward, args=(source, sink), daemon=True).start()
 
 
-def _forward(source: socket.socket, sink: socket.socket, held: threading.Event) -> None:
+def _forward(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while chunk := source.recv(65536):
-            if not held.is_set():
-                sink.sendall(chunk)
-        if not held.is_set():
-            sink.shutdown(socket.SHUT_WR)
+            sink.sendall(chunk)
+        sink.shutdown(socket.SHUT_WR)

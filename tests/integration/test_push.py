@@ -7,6 +7,7 @@ time until os-collect-config runs its command.
 import contextlib
 import json
 import socket
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -129,19 +130,37 @@ def test_deliveries_go_on_while_the_websocket_server_is_killed_and_started(
         assert guest.log().count("no wake-up by WebSocket") == 1
 
 
-def test_a_half_open_connection_is_found_dead(listen: Listen, cloud: Cloud) -> None:
-    with Proxy(PORTS["zaqar-websocket"]) as proxy:
-        address = f"ws://127.0.0.1:{proxy.port}"
-        region = f"half-open-{proxy.port}"
+@pytest.fixture
+def address_that_goes() -> Iterator[str]:
+    """One of this machine that a test may take away."""
+    address = "192.0.2.7"
+    change_address("replace", address)
+    yield address
+    change_address("replace", address)
+    change_address("del", address)
+
+
+def change_address(change: str, address: str) -> None:
+    subprocess.run(["ip", "address", change, f"{address}/32", "dev", "lo"], check=True)
+
+
+def test_a_connection_that_leads_nowhere_is_replaced(
+    listen: Listen, cloud: Cloud, address_that_goes: str
+) -> None:
+    with Proxy(PORTS["zaqar-websocket"], host=address_that_goes) as proxy:
+        address = f"ws://{address_that_goes}:{proxy.port}"
+        region = f"leads-nowhere-{proxy.port}"
         http = f"http://127.0.0.1:{PORTS['zaqar']}"
         cloud.add_region(region, {"messaging": http, "messaging-websocket": address})
         with listen(region_name=region) as guest:
             guest.seconds_to_apply()
             time.sleep(LAST_LOOK_SECONDS)
-            proxy.half_open()
+            change_address("del", address_that_goes)
             assert guest.seconds_to_apply() < UNANNOUNCED_SECONDS + 5
-            assert "dead" in guest.log()
+            assert "Connection to remote host was lost" in guest.log()
+            change_address("replace", address_that_goes)
             wait_for(lambda: guest.guest.connection_state() == "push", 60, guest.log())
+            assert proxy.connections == 2
             assert guest.seconds_to_apply() < 5
 
 

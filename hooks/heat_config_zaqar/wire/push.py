@@ -3,8 +3,8 @@
 Owns Zaqar's WebSocket protocol (`zaqar.transport.websocket`).
 Invariant: a notification saves time, and nothing relies on it. While `connected` is true each one
 wakes the collector, and so does a look into the queue over the same socket each minute, where
-none came: Zaqar's store may lose a subscription, and its notifier may not be configured. A server
-that does not answer the look is gone. To become connected and to lose the connection wake the
+none came: Zaqar's store may lose a subscription, and its notifier may not be configured. While a
+look has no answer `connected` is false. To become connected and to lose the connection wake the
 collector too, so that nothing posted before or meanwhile waits.
 """
 
@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,12 +32,15 @@ from heat_config_zaqar.errors import (
 from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.wire.session import Connection, proxy_for, tls_verification
 
-# The longest pause before a look, and the longest wait for its answer.
+# The longest pause before a look, and after how long without an answer the queue is polled.
 _LOOK_SECONDS = 55
 _ANSWER_SECONDS = 10
-# The server logs in one guest after the other, about two in a second. One that gives up early and
-# comes again only makes the queue longer; meanwhile the metadata queue is polled.
-_REPLY_SECONDS = 120
+# The server logs in one guest after the other, about two in a second, and answers nobody else
+# meanwhile. It logs in those too that have given up: three hundred who come again after two minutes
+# keep it busy for ever. So a guest waits as long as a server with two thousand may take.
+_REPLY_SECONDS = 900
+# A server that is gone acknowledges nothing, and the kernel ends the connection.
+_UNACKNOWLEDGED_SECONDS = 30
 # A connection that lasted this long was a good one: the next trouble is a new one.
 _GOOD_SECONDS = 10
 # A subscription lapses silently and cannot be prolonged (409): a new connection renews it, which
@@ -118,6 +122,7 @@ class Listener:
             address,
             timeout=_REPLY_SECONDS,
             sslopt=_tls_options(tls_verification(self._settings, self._connection.credentials)),
+            sockopt=[(IPPROTO_TCP, TCP_USER_TIMEOUT, _UNACKNOWLEDGED_SECONDS * 1000)],
             suppress_origin=True,
             **_proxy_options(address, self._settings),
         )
@@ -126,36 +131,50 @@ class Listener:
             channel = _Channel(socket, self._connection, self._queue)
             channel.subscribe()
             self._report_connected()
-            self._pass_on(channel, began + _RENEWAL_SECONDS)
+            self._pass_on(channel, began)
         finally:
-            if self.connected:
-                self.connected = False
-                if time.monotonic() - began > _GOOD_SECONDS:
-                    self._well = time.monotonic()
-                self._wake()
+            self._report_lost(began)
             socket.shutdown()  # type: ignore[no-untyped-call]  # of websocket-client
 
-    def _pass_on(self, channel: "_Channel", until: float) -> None:
+    def _pass_on(self, channel: "_Channel", began: float) -> None:
         """Wake the collector for what comes, until the subscription is to be renewed."""
         due, looking = _next_look(), False
-        while not self._stopped.is_set() and time.monotonic() < until:
+        while not self._stopped.is_set() and time.monotonic() < began + _RENEWAL_SECONDS:
             frame = channel.next_frame(due - time.monotonic())
             if _answers(frame, "message_list"):
                 due, looking = _next_look(), False
-                waiting = _map(frame.get("body")).get("messages")
-                if waiting:
-                    _LOG.info("the queue holds what nothing announced: renewing the subscription")
+                if not self._take(frame):
                     return
-                if waiting is None:
-                    # Zaqar's store may be away: the collector finds out.
-                    self._wake()
             elif frame:
                 self._wake()
+            elif time.monotonic() >= due and looking:
+                due = self._await_answer(began)
             elif time.monotonic() >= due:
-                if looking:
-                    raise TemporaryError(f"the connection is dead: silent for {_ANSWER_SECONDS} s")
                 channel.send("message_list", {"echo": True, "limit": 1})
                 due, looking = time.monotonic() + _ANSWER_SECONDS, True
+
+    def _take(self, answer: dict[str, Any]) -> bool:
+        """Take the answer to a look; return whether all that waits was announced."""
+        if not self.connected:
+            self._report_connected()
+        waiting = _map(answer.get("body")).get("messages")
+        if waiting:
+            _LOG.info("the queue holds what nothing announced: renewing the subscription")
+        if waiting is None:
+            # Zaqar's store may be away: the collector finds out.
+            self._wake()
+        return not waiting
+
+    def _await_answer(self, began: float) -> float:
+        """Have the queue polled while a look has no answer; return when that is too long.
+
+        :raises TemporaryError: it has been.
+        """
+        if not self.connected:
+            raise TemporaryError(f"the connection is dead: silent for {_REPLY_SECONDS} s")
+        self._report_trouble(TemporaryError(f"no answer for {_ANSWER_SECONDS} s"))
+        self._report_lost(began)
+        return time.monotonic() + _REPLY_SECONDS
 
     def _report_connected(self) -> None:
         if self.problem:
@@ -163,6 +182,13 @@ class Listener:
         self.problem = ""
         self.connected = True
         self._wake()
+
+    def _report_lost(self, began: float) -> None:
+        if self.connected:
+            self.connected = False
+            if time.monotonic() - began > _GOOD_SECONDS:
+                self._well = time.monotonic()
+            self._wake()
 
     def _report_trouble(self, error: Exception) -> None:
         """Log when the trouble begins, not each try; the end of a token is none."""

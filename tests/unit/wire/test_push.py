@@ -147,17 +147,38 @@ def test_a_look_that_zaqar_cannot_answer_wakes_the_collector_and_costs_no_login(
     assert not zaqar.connections.acquire(blocking=False)
 
 
-def test_a_server_that_does_not_answer_a_look_is_gone(
+def test_a_server_that_answers_a_look_late_is_polled_meanwhile_and_not_left(
+    zaqar: Zaqar, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that logs in a thousand guests answers nobody else for minutes."""
+    monkeypatch.setattr(push, "_ANSWER_SECONDS", 0.05)
+    assert times(zaqar.connections, 1)
+    zaqar.waiting = None
+    # Up, and down.
+    assert times(zaqar.wakes, 2)
+    assert not listener.connected
+    assert "no answer" in listener.problem
+    zaqar.waiting = {"messages": []}
+    zaqar.say({"request": {"action": "message_list"}, "body": {"messages": []}})
+    assert times(zaqar.wakes, 1)
+    assert listener.connected
+    assert listener.problem == ""
+    assert times(zaqar.looks, 3)
+    assert not zaqar.connections.acquire(blocking=False)
+
+
+def test_a_server_that_never_answers_a_look_is_gone(
     zaqar: Zaqar,
     listener: Listener,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(push, "_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(push, "_REPLY_SECONDS", 0.05)
     assert listener.problem == ""
     zaqar.waiting = None
     assert times(zaqar.connections, 2)
-    assert "the connection is dead" in caplog.text
+    assert "no answer" in caplog.text
     # Up, and down.
     assert times(zaqar.wakes, 2)
 
