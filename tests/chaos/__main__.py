@@ -79,7 +79,7 @@ def run(cloud: Cloud, seeds: list[int], plan: Plan, guests: int, outages: int) -
     :param guests: how many live at the same time, each in a process of its own.
     :param outages: how often the real Zaqar is stopped and started meanwhile.
     """
-    made = tenant.make(cloud, guests)
+    made = tenant.make(cloud, map(Place, range(guests)))
     # Some histories end before they have theirs.
     each = replace(plan, kills=-(-plan.kills * 11 // (10 * len(seeds))))
     with ram_disk.mounted(_BUILD / "chaos") as directory:

@@ -20,11 +20,14 @@ _MOST_BYTES = 1024 * 1024
 
 
 class OrchestrationApi:
-    """The server, on a free port."""
+    """The server.
 
-    def __init__(self) -> None:
+    :param port: 0 for a free one.
+    """
+
+    def __init__(self, port: int = 0) -> None:
         self.heat: PlayedHeat | None = None
-        self._server = ThreadingHTTPServer((HOST, 0), partial(_Handler, self))
+        self._server = ThreadingHTTPServer((HOST, port), partial(_Handler, self))
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 

@@ -1,9 +1,10 @@
 """A project of the real Keystone for guests whose Heat is played: users, and regions of endpoints.
 
-A region for each place where a guest may live leads to that place's own proxies.
+A region for each place where a guest may live leads to what that place has of its own.
 Invariant: making it again changes nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keystoneauth1.adapter import Adapter
@@ -19,29 +20,33 @@ SERVICES = ("mariadb", "redis", "keystone", "zaqar", "zaqar-websocket")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one guest at a time lives: the ports of its proxies and of its Heat."""
+    """Where one guest at a time lives: the ports by which it reaches services and its Heat.
+
+    :param is_direct: reaches Keystone and Zaqar without proxies of its own.
+    """
 
     number: int
+    is_direct: bool = False
 
     @property
     def region(self) -> str:
-        """The region whose endpoints are this place's proxies."""
-        return f"place-{self.number}"
+        """The region whose endpoints are this place's."""
+        return f"direct-{self.number}" if self.is_direct else f"place-{self.number}"
 
     @property
     def keystone(self) -> int:
-        """The port of the proxy of Keystone."""
-        return _FIRST_PORT + 10 * self.number
+        """The port of Keystone, or of its proxy."""
+        return PORTS["keystone"] if self.is_direct else _FIRST_PORT + 10 * self.number
 
     @property
     def zaqar(self) -> int:
-        """The port of the proxy of Zaqar."""
-        return self.keystone + 1
+        """The port of Zaqar, or of its proxy."""
+        return PORTS["zaqar"] if self.is_direct else _FIRST_PORT + 10 * self.number + 1
 
     @property
     def heat(self) -> int:
-        """The port of the proxy of Heat."""
-        return self.keystone + 2
+        """The port of the played Heat, or of its proxy."""
+        return _FIRST_PORT + 10 * self.number + 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def start(cloud: Cloud) -> None:
         cloud.start(service)
 
 
-def make(cloud: Cloud, places: int) -> Tenant:
+def make(cloud: Cloud, places: Iterable[Place]) -> Tenant:
     """Make project, users and regions in a running Keystone; log in as who plays Heat."""
     secrets = load_secrets(cloud.layout)
     keystone = Adapter(
@@ -90,8 +95,8 @@ def make(cloud: Cloud, places: int) -> Tenant:
     for name in ("guest", "heat"):
         users[name] = identity._user(keystone, f"{_NAME}-{name}", _PASSWORD, "default")
         identity._grant(keystone, f"projects/{project}", users[name], role)
-    for number in range(places):
-        _add_region(keystone, Place(number))
+    for place in places:
+        _add_region(keystone, place)
     token = identity.session(f"{_NAME}-heat", _PASSWORD, _NAME).get_token()
     guest = identity.session(f"{_NAME}-guest", _PASSWORD, _NAME)
     guest.get_token()

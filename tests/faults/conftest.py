@@ -23,7 +23,7 @@ def surroundings_fixture() -> Iterator[Surroundings]:
     # Another tier's cloud stays up.
     was_up = any(cloud.status().values())
     tenant.start(cloud)
-    around = Surroundings(tenant.make(cloud, _PLACE.number + 1), _PLACE)
+    around = Surroundings(tenant.make(cloud, [_PLACE]), _PLACE)
     yield around
     around.close()
     if not was_up:

@@ -18,7 +18,7 @@ from statistics import quantiles
 from testbed.cloud import Cloud, pairs
 from tests.chaos import tenant as tenants
 from tests.ha.events import Troubles
-from tests.ha.served import LOST_SECONDS, DirectTenant, Served, Update
+from tests.ha.served import LOST_SECONDS, Served, Update
 
 _BUILD = Path(__file__).resolve().parents[2] / "build"
 _BETWEEN_SECONDS = (15.0, 45.0)
@@ -45,11 +45,10 @@ def main() -> int:
     try:
         for service in ("mariadb", "keystone", *_zaqar()):
             cloud.start(service)
-        made = tenants.make(cloud, 1)
-        tenant = DirectTenant(**vars(made))
+        places = [tenants.Place(number, is_direct=True) for number in range(options.guests)]
+        tenant = tenants.make(cloud, places)
         served = [
-            Served(number, tenant, directory / str(number), options.seed)
-            for number in range(options.guests)
+            Served(place, tenant, directory / str(place.number), options.seed) for place in places
         ]
         troubles = Troubles(cloud, Random(options.seed))  # noqa: S311
         spread = _run(served, troubles, options.minutes * 60, Random(options.seed))  # noqa: S311

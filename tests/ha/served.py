@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from testbed.cloud.layout import REGION, http_url
 from tests.chaos.heat import PlayedHeat
+from tests.chaos.orchestration import OrchestrationApi
 from tests.chaos.tenant import Place, Tenant
 from tests.integration.guest_process import SCRIPTS, GuestProcess
 
@@ -34,15 +34,6 @@ with open(os.environ["HEAT_SHELL_CONFIG"], "w") as stream:
 """
 
 
-class DirectTenant(Tenant):
-    """The same, for guests that reach the cloud without proxies of their own."""
-
-    def section(self, place: Place, queue: str) -> dict[str, str]:
-        """Return what Heat's metadata says under `os-collect-config.zaqar`."""
-        login = {"auth_url": f"{http_url('keystone')}/v3/", "region_name": REGION}
-        return {**super().section(place, queue), **login}
-
-
 @dataclass(frozen=True)
 class Update:
     """One update: when Heat had it, and when its hook started, in epoch seconds; 0 for never."""
@@ -57,18 +48,19 @@ class Update:
 
 
 class Served:
-    """A guest and its Heat.
+    """A guest and its Heat, which it asks as well where a post to its queue had no clear answer.
 
     :ivar updates: what came of each.
     :ivar troubles: each signal or run that was wrong.
     """
 
-    def __init__(self, number: int, tenant: Tenant, directory: Path, seed: int) -> None:
+    def __init__(self, place: Place, tenant: Tenant, directory: Path, seed: int) -> None:
         self.updates: list[Update] = []
         self.troubles: list[str] = []
-        self._number = number
-        self._chance = Random(f"{seed}/{number}")  # noqa: S311
-        self._heat = PlayedHeat(tenant, Place(0), seed + number)
+        self._number = place.number
+        self._chance = Random(f"{seed}/{place.number}")  # noqa: S311
+        self._heat = PlayedHeat(tenant, place, seed + place.number)
+        OrchestrationApi(place.heat).heat = self._heat
         directory.mkdir()
         self._runs = directory / "runs"
         self._guest = GuestProcess(directory, self._heat.first_metadata()[0])
