@@ -21,6 +21,8 @@ HAPROXY = "haproxy"
 # The name by which Sentinel knows the stores.
 STORE = "zaqar"
 _REDIS_SERVER = "/usr/bin/redis-server"
+# A WebSocket server answers nobody else while it logs in the guests that came back to it.
+_HERD_SECONDS = 180
 # A primary that Sentinel has replaced is told so only after up to ten seconds. Without replicas it
 # takes nothing meanwhile that would be lost; with one of two away all goes on.
 _REPLICATION = """\
@@ -92,6 +94,7 @@ def services(layout: Layout, base: Mapping[str, Service]) -> dict[str, Service]:
             ),
             probe=lambda name=name: probes.websocket(name),  # type: ignore[misc]
             needs=(*REDIS, *SENTINELS),
+            patience=_HERD_SECONDS,
         )
         for name in WEBSOCKETS
     ]
@@ -100,6 +103,7 @@ def services(layout: Layout, base: Mapping[str, Service]) -> dict[str, Service]:
         ("/usr/sbin/haproxy", "-db", "-f", str(layout.etc / "haproxy.cfg")),
         lambda: probes.http("zaqar", "/")() and probes.websocket(),
         needs=(*APIS, *WEBSOCKETS),
+        patience=_HERD_SECONDS,
     )
     made = [*stores, *sentinels, *apis, *websockets, proxy]
     return {service.name: service for service in made} | others

@@ -1,9 +1,10 @@
 """What Heat serves over HTTP to a guest: its own API, that of CloudFormation, and Swift's objects.
 
 The formats are those of heat.api.openstack.v1, heat.api.cfn.v1 and Swift's temporary URLs.
-Invariant: knows one `PlayedHeat` at a time; what is meant for another is not found.
+Invariant: each request is for the `PlayedHeat` whose server it names, and for no other.
 """
 
+import contextlib
 import json
 import threading
 from functools import partial
@@ -23,17 +24,21 @@ class OrchestrationApi:
     """The server.
 
     :param port: 0 for a free one.
+    :ivar heats: whom it serves; CloudFormation's metadata, which name no server, the last of them.
     """
 
     def __init__(self, port: int = 0) -> None:
-        self.heat: PlayedHeat | None = None
+        self.heats: list[PlayedHeat] = []
         self._server = ThreadingHTTPServer((HOST, port), partial(_Handler, self))
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def read(self, parts: list[str]) -> tuple[int, str, str]:
         """Return status, type and content of what stands at a path."""
-        heat = self.heat
+        if parts[1:2] == ["cfn"] and self.heats:
+            metadata = f"<Metadata>{escape(json.dumps(self.heats[-1].snapshot()))}</Metadata>"
+            return 200, "text/xml", _XML.format(metadata)
+        heat = self._named(parts)
         if heat is None:
             return 404, "application/json", "{}"
         if parts[-3:] == ["software_deployments", "metadata", heat.server]:
@@ -42,15 +47,12 @@ class OrchestrationApi:
             return 200, "application/json", json.dumps(content)
         if parts[-4:] == [heat.server, "resources", "server", "metadata"]:
             return 200, "application/json", json.dumps({"metadata": heat.snapshot()})
-        if parts[1:2] == ["cfn"]:
-            metadata = f"<Metadata>{escape(json.dumps(heat.snapshot()))}</Metadata>"
-            return 200, "text/xml", _XML.format(metadata)
         return 404, "application/json", "{}"
 
     def take(self, method: str, parts: list[str], body: Any) -> bool:
         """Take a signal; return whether there is such a place."""
-        heat = self.heat
-        if heat is None or heat.server not in parts:
+        heat = self._named(parts)
+        if heat is None:
             return False
         if method == "PUT" and parts[1:-1] == ["swift", heat.server]:
             heat.put_object(parts[-1], body)
@@ -61,6 +63,9 @@ class OrchestrationApi:
         else:
             return False
         return True
+
+    def _named(self, parts: list[str]) -> PlayedHeat | None:
+        return next((heat for heat in self.heats if heat.server in parts), None)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,8 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        # A guest that was killed, or has given up, is no trouble of ours.
+        with contextlib.suppress(ConnectionError):
+            self.end_headers()
+            self.wfile.write(text)
 
 
 _XML = (

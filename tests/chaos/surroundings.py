@@ -59,6 +59,7 @@ class _Side:
         self._tenant = tenant
         self._place = place
         self._api = OrchestrationApi()
+        self._heat: PlayedHeat | None = None
         self._copys_heat: PlayedHeat | None = None
         self._proxies = {
             "keystone": proxy.FaultProxy(PORTS["keystone"], place.keystone),
@@ -75,7 +76,7 @@ class _Side:
             except EOFError:
                 return
             try:
-                owner = self if hasattr(self, name) else self._api.heat
+                owner = self if hasattr(self, name) else self._heat
                 calls.send(("", getattr(owner, name)(*arguments)))
             except Exception as error:  # noqa: BLE001 # the caller gets it
                 calls.send((repr(error), None))
@@ -83,8 +84,9 @@ class _Side:
     def begin(self, seed: int, source: str = "zaqar", local: str = "") -> dict[str, str]:
         """Begin a history; return the guest's login and queue."""
         self.open()
-        self._api.heat = PlayedHeat(self._tenant, self._place, seed, source, local)
-        return self._api.heat.section
+        self._heat = PlayedHeat(self._tenant, self._place, seed, source, local)
+        self._api.heats = [self._heat]
+        return self._heat.section
 
     def begin_copy(self, seed: int) -> tuple[dict[str, Any], str]:
         """Begin another stack, with a deployment; return its server's first metadata and id.

@@ -20,9 +20,9 @@ SERVICES = ("mariadb", "redis", "keystone", "zaqar", "zaqar-websocket")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one guest at a time lives: the ports by which it reaches services and its Heat.
+    """Where guests live: the ports by which they reach services and their Heat.
 
-    :param is_direct: reaches Keystone and Zaqar without proxies of its own.
+    :param is_direct: they reach Keystone and Zaqar without proxies.
     """
 
     number: int

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 
 from tests.chaos.heat import PlayedHeat
-from tests.chaos.orchestration import OrchestrationApi
 from tests.chaos.tenant import Place, Tenant
 from tests.integration.guest_process import SCRIPTS, GuestProcess
 
@@ -48,22 +47,24 @@ class Update:
 
 
 class Served:
-    """A guest and its Heat, which it asks as well where a post to its queue had no clear answer.
+    """A guest and its Heat.
 
+    :ivar heat: its Heat, which it asks as well where a post to its queue had no clear answer.
     :ivar updates: what came of each.
     :ivar troubles: each signal or run that was wrong.
     """
 
-    def __init__(self, place: Place, tenant: Tenant, directory: Path, seed: int) -> None:
+    def __init__(
+        self, number: int, tenant: Tenant, place: Place, directory: Path, seed: int
+    ) -> None:
         self.updates: list[Update] = []
         self.troubles: list[str] = []
-        self._number = place.number
-        self._chance = Random(f"{seed}/{place.number}")  # noqa: S311
-        self._heat = PlayedHeat(tenant, place, seed + place.number)
-        OrchestrationApi(place.heat).heat = self._heat
+        self.heat = PlayedHeat(tenant, place, seed + number)
+        self._number = number
+        self._chance = Random(f"{seed}/{number}")  # noqa: S311
         directory.mkdir()
         self._runs = directory / "runs"
-        self._guest = GuestProcess(directory, self._heat.first_metadata()[0])
+        self._guest = GuestProcess(directory, self.heat.first_metadata()[0])
         self._guest.set(request_timeout="10")
         self._command = directory / "command"
         self._command.write_text(_COMMAND.format(python=sys.executable, scripts=SCRIPTS))
@@ -86,8 +87,8 @@ class Served:
         try:
             self._carry_out(self._create)
             while not over.wait(self._chance.uniform(*PAUSE_SECONDS)):
-                self._carry_out(lambda: self._heat.update(1))
-            self.troubles += self._heat.end()["troubles"]
+                self._carry_out(lambda: self.heat.update(1))
+            self.troubles += self.heat.end()["troubles"]
             if self._process is not None and self._process.poll() is not None:
                 self.troubles.append(f"os-collect-config ended with {self._process.returncode}")
         except Exception as error:  # noqa: BLE001 # of a thread nobody else would hear
@@ -104,21 +105,21 @@ class Served:
             self._delivered = time.monotonic()
 
     def _create(self) -> None:
-        self._heat.create(1)
+        self.heat.create(1)
 
     def _carry_out(self, action: object) -> None:
         mark = f"mark-{self._number}-{len(self.updates)}"
-        self._heat.set_script(f"#!/bin/sh\necho {mark} $(date +%s.%N) >>{self._runs}\n")
+        self.heat.set_script(f"#!/bin/sh\necho {mark} $(date +%s.%N) >>{self._runs}\n")
         posted = time.time()
         assert callable(action)
         action()
-        while self._heat.poll() and time.time() - posted < LOST_SECONDS:
+        while self.heat.poll() and time.time() - posted < LOST_SECONDS:
             time.sleep(_POLL_SECONDS)
             self._deliver()
         lines = self._runs.read_text().splitlines() if self._runs.exists() else []
         starts = [float(line.split()[1]) for line in lines if line.split()[0] == mark]
-        if self._heat.waiting() or len(starts) != 1:
-            state = "is not" if self._heat.waiting() else "is"
+        if self.heat.waiting() or len(starts) != 1:
+            state = "is not" if self.heat.waiting() else "is"
             ran = f"ran {len(starts)} times, {state} signalled"
             self.troubles.append(f"{mark} at {posted:.0f}: {ran}")
         self.updates.append(Update(posted, starts[0] if starts else 0))
