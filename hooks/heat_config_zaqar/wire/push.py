@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import websocket
 
 from heat_config_zaqar import backoff
+from heat_config_zaqar.deployment import Credentials
 from heat_config_zaqar.errors import (
     HeatConfigError,
     PermanentError,
@@ -113,19 +114,8 @@ class Listener:
         self._stopped.wait(_CATALOG_SECONDS)
 
     def _listen(self, address: str) -> None:
-        """Keep one connection until its subscription is to be renewed.
-
-        :raises HeatConfigError, WebSocketException, OSError, ValueError: it could not be made, or
-            ended before.
-        """
-        socket = websocket.create_connection(
-            address,
-            timeout=_REPLY_SECONDS,
-            sslopt=_tls_options(tls_verification(self._settings, self._connection.credentials)),
-            sockopt=[(IPPROTO_TCP, TCP_USER_TIMEOUT, _UNACKNOWLEDGED_SECONDS * 1000)],
-            suppress_origin=True,
-            **_proxy_options(address, self._settings),
-        )
+        """Keep one connection until its subscription is to be renewed, or raise what ended it."""
+        socket = _connect(address, self._settings, self._connection.credentials)
         began = time.monotonic()
         try:
             channel = _Channel(socket, self._connection, self._queue)
@@ -166,10 +156,7 @@ class Listener:
         return not waiting
 
     def _await_answer(self, began: float) -> float:
-        """Have the queue polled while a look has no answer; return when that is too long.
-
-        :raises TemporaryError: it has been.
-        """
+        """Have the queue polled while a look has no answer; return until when to wait for it."""
         if not self.connected:
             raise TemporaryError(f"the connection is dead: silent for {_REPLY_SECONDS} s")
         self._report_trouble(TemporaryError(f"no answer for {_ANSWER_SECONDS} s"))
@@ -258,6 +245,17 @@ class _Channel:
             # The server's clock decides, not ours.
             self._user.forget_token()
         raise TemporaryError(f"the server closed the connection ({code})")
+
+
+def _connect(address: str, settings: Settings, credentials: Credentials) -> websocket.WebSocket:
+    return websocket.create_connection(
+        address,
+        timeout=_REPLY_SECONDS,
+        sslopt=_tls_options(tls_verification(settings, credentials)),
+        sockopt=[(IPPROTO_TCP, TCP_USER_TIMEOUT, _UNACKNOWLEDGED_SECONDS * 1000)],
+        suppress_origin=True,
+        **_proxy_options(address, settings),
+    )
 
 
 def _next_look() -> float:
