@@ -121,7 +121,7 @@ def _load_guests(site: Site, scale: Scale) -> Steps:
 
 
 def _herd(site: Site, scale: Scale) -> Steps:
-    yield herd.measure(site, scale)
+    yield from herd.measure(site, scale)
 
 
 # Each gives what it has measured by now after each step, so that trouble later on costs nothing.
