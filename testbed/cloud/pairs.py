@@ -25,8 +25,9 @@ _REDIS_SERVER = "/usr/bin/redis-server"
 _HERD_SECONDS = 180
 # A primary that Sentinel has replaced is told so only after up to ten seconds. Without replicas it
 # takes nothing meanwhile that would be lost; with one of two away all goes on.
-_REPLICATION = """\
-min-replicas-to-write 1
+MIN_REPLICAS = 1
+_REPLICATION = f"""\
+min-replicas-to-write {MIN_REPLICAS}
 min-replicas-max-lag 3
 repl-diskless-sync-delay 0
 """

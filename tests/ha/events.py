@@ -84,7 +84,7 @@ class Troubles:
         answer = _ask(PORTS[pairs.SENTINELS[0]], f"SENTINEL FAILOVER {pairs.STORE}")
         assert answer.startswith("+OK"), f"Sentinel refuses to fail over: {answer}"
         time.sleep(self._chance.uniform(*_REDIS_AWAY_SECONDS))
-        _ask(primary, "CONFIG SET min-replicas-to-write 1")
+        _ask(primary, f"CONFIG SET min-replicas-to-write {pairs.MIN_REPLICAS}")
         # Sentinel has had it written to its file meanwhile.
         _ask(primary, "CONFIG REWRITE")
 

@@ -94,10 +94,6 @@ class Served:
         except Exception as error:  # noqa: BLE001 # of a thread nobody else would hear
             self.troubles.append(f"{type(error).__name__}: {error}")
 
-    def connection(self) -> str:
-        """Return how metadata comes in, as the guest says."""
-        return self._guest.connection_state()
-
     def _deliver(self) -> None:
         """Send what waits, as the timer of heat-config-zaqar-deliver does."""
         if time.monotonic() - self._delivered >= _TIMER_SECONDS and self._guest.outbox.pending():

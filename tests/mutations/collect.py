@@ -123,8 +123,8 @@ MUTATIONS = [
     Mutation(
         "a message without deployments cannot say which server it is for",
         "collect/receiver.py",
-        "server = [snapshot or {}, stored.snapshot or {}]",
-        "server = [snapshot or {}]",
+        "known = [snapshot or {}, stored.snapshot or {}]",
+        "known = [snapshot or {}]",
         "a_message_without_deployments_hides_no_finished_one",
         "unit/collect/test_receiver.py",
     ),

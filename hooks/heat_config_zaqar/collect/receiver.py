@@ -87,8 +87,8 @@ class Receiver:
                 # Of what is finished only its operator still wants to hear.
                 doubt = doubt or not all(map(self._outbox.is_finished, missing))
                 # Where all is finished the stored snapshot alone still says which server this is.
-                server = [snapshot or {}, stored.snapshot or {}]
-                answer = self._ask_heat(connection, server, missing, doubt)
+                known = [snapshot or {}, stored.snapshot or {}]
+                answer = self._ask_heat(connection, known, missing, doubt)
                 snapshot, doubt = answer or snapshot, doubt and answer is None
             if is_first:
                 self._note_doubtful(stored, snapshot or {}, bodies)
