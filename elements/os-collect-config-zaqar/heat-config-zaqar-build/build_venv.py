@@ -21,15 +21,20 @@ IMPORTS = (
     " zaqarclient.queues.v2.client, zaqarclient.transport.ws"
 )
 
-# Half of what the wheels unpack to: tests, vendors of network cards, parts of lxml but its parser.
+# Half of what the wheels unpack to: tests, vendors of network cards, parts of lxml but its parser,
+# what was compiled, and commands for a client that is not there.
 DEAD_WEIGHT = (
     "*/**/tests",
+    "heatclient/osc",
+    "jsonschema/benchmarks",
     "netaddr/eui/*.txt",
+    "lxml/*.p[xy][dix]",
     "lxml/html",
     "lxml/includes",
     "lxml/isoschematron",
     "lxml/objectify.*",
     "lxml/sax.*",
+    "wrapt/*.c",
 )
 
 
