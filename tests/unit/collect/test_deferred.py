@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-LIBRARIES = ("heatclient", "keystoneclient", "lxml", "jsonschema")
+LIBRARIES = ("heatclient", "keystoneclient", "lxml", "jsonschema", "charset_normalizer")
 LAUNCH = "import sys; from heat_config_zaqar.collect import launcher; "
 
 
@@ -35,10 +35,17 @@ def test_a_collector_starts_without_the_libraries_of_other_sources() -> None:
         ("from os_collect_config import keystone; print(keystone.ks_exc.NotFound.__name__)",
          "NotFound"),
         ("import jsonschema; print(jsonschema.validate.__module__)", "jsonschema.validators"),
+        ("import requests; answer = requests.Response(); answer._content = 'Grüße aus Köln'.encode(); "
+         "print(answer.apparent_encoding)", "utf-8"),
     ],
 )  # fmt: skip
 def test_a_source_that_uses_its_library_has_it(use: str, found: str) -> None:
     assert run(LAUNCH + use) == found
+
+
+def test_a_library_that_comes_late_is_nothing_to_warn_of() -> None:
+    command = [sys.executable, "-c", LAUNCH]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
 
 
 def test_a_library_that_is_there_already_stays() -> None:
