@@ -89,7 +89,7 @@ class Collector:
             self._listener.start()
         now = time.monotonic()
         longest = self._schedule.until_others(now, longest)
-        left = max(min(self._due - now, longest), 0.05)
+        left = max(min(self._due - now, longest), 0.02)
         while left > 0 and not self._woken.wait(min(left, _MOVE_SECONDS)):
             left -= _MOVE_SECONDS
             moves()

@@ -13,10 +13,12 @@ from heat_config_zaqar.backoff import pause
 _QUICK_SECONDS = 60
 _QUICK_INTERVAL = 1
 _RETRY_INTERVAL = 5
+# Idle guests that poll look as often, so who comes back to a service is no more than these.
+_AWAY_CAP = 15
 # Zaqar notifies while it still has to store the message (`zaqar.notification.notifier` is a stage
 # before the storage): what woke us may not be there yet when we look.
 _LATE_SECONDS = 5
-_LATE_FIRST_LOOK = 0.5
+_LATE_FIRST_LOOK = 0.03
 
 
 class State(enum.StrEnum):
@@ -63,7 +65,7 @@ class Schedule:
             case State.POLLING:
                 return _QUICK_INTERVAL if self._is_quick(now) else self.poll_interval
             case State.AWAY:
-                return pause(now - self.since, 1, 30)
+                return pause(now - self.since, 1, _AWAY_CAP)
             case State.REFUSED:
                 # A deleted stack answers so for ever, and nothing tells it from other trouble.
                 return pause(now - self.since, 30, 900)
