@@ -215,6 +215,8 @@ def uwsgi(
         "buffer-size": "65535",
         # Read a body that the application refuses unread, or the client sees a reset.
         "post-buffering": "65536",
+        # While a process waits for Keystone, thousands of guests go on asking.
+        "listen": "1024",
         "add-header": "Connection: close",
         "procname-prefix": f"{name} ",
     }
