@@ -21,13 +21,15 @@ IMPORTS = (
     " zaqarclient.queues.v2.client, zaqarclient.transport.ws"
 )
 
-# Half of what the wheels unpack to: tests, vendors of network cards, parts of lxml but its parser,
-# what was compiled, and commands for a client that is not there.
+# Half of what the wheels unpack to: tests, vendors of network cards, owners of addresses, parts of
+# lxml but its parser, what was compiled, and commands for a client that is not there.
 DEAD_WEIGHT = (
     "*/**/tests",
     "heatclient/osc",
     "jsonschema/benchmarks",
+    "netaddr/eui/*.idx",
     "netaddr/eui/*.txt",
+    "netaddr/ip/*.xml",
     "lxml/*.p[xy][dix]",
     "lxml/html",
     "lxml/includes",
