@@ -75,8 +75,8 @@ def _run(parts: list[str], scale: Scale, results: Path) -> None:
     with ExitStack() as ends:
         ends.callback(cloud.down)
         cloud.up(_progress)
-        # What a guest has in /run is in memory here as well.
-        runtime = Path(ends.enter_context(tempfile.TemporaryDirectory(dir="/run")))
+        # What a guest has in /run is in memory; a machine's own /run need not be.
+        runtime = Path(ends.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
         monitor = ends.enter_context(StoreMonitor())
         _progress(f"creating {scale.guests} servers")
         servers = Servers(cloud, scale.guests)
