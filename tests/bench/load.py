@@ -12,8 +12,8 @@ from tests.bench.fleet import Fleet
 from tests.bench.scale import Scale
 from tests.bench.site import Site
 
-# Zaqar's WebSocket server authenticates one guest after the other, in half a second of CPU, and each
-# guest polls once a second in its first minute: together half of what two cores have.
+# Zaqar's WebSocket server authenticates one guest after the other, in half a second of CPU, and
+# each guest polls once a second in its first minute: together half of what two cores have.
 _STARTS_PER_SECOND = 1.6
 # The last guest's quick polling after its start is over, and its backoff has grown.
 _SETTLE_SECONDS = 90.0

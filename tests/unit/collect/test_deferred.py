@@ -35,8 +35,8 @@ def test_a_collector_starts_without_the_libraries_of_other_sources() -> None:
         ("from os_collect_config import keystone; print(keystone.ks_exc.NotFound.__name__)",
          "NotFound"),
         ("import jsonschema; print(jsonschema.validate.__module__)", "jsonschema.validators"),
-        ("import requests; answer = requests.Response(); answer._content = 'Grüße aus Köln'.encode(); "
-         "print(answer.apparent_encoding)", "utf-8"),
+        ("import requests; answer = requests.Response(); "
+         "answer._content = 'Grüße aus Köln'.encode(); print(answer.apparent_encoding)", "utf-8"),
     ],
 )  # fmt: skip
 def test_a_source_that_uses_its_library_has_it(use: str, found: str) -> None:
