@@ -49,6 +49,7 @@ def all_tables(results: Results) -> list[Table]:
         ("signals", _signal),
         ("signals", _batches),
         ("load", _load),
+        ("load", _ten_thousand),
         ("herd", _herd),
     )
     tables = [make(results[part]) for part, make in makers if part in results]
@@ -195,7 +196,10 @@ def _load(load: Results) -> Table:
     rows = [
         ("how they hear of metadata", *states),
         ("warnings and errors while idle", *(f"{sum(r['complaints'].values())}" for r in runs)),
-        ("before", *(f"{sum(r['complaints_bringing_up'].values())}" for r in runs)),
+        (
+            "the same, while they came up",
+            *(f"{sum(r['complaints_bringing_up'].values())}" for r in runs),
+        ),
         ("Zaqar requests, a second", *(f"{_count(r, 'zaqar') / r['seconds']:.1f}" for r in runs)),
         (
             "WebSocket requests, a second",
@@ -265,6 +269,23 @@ def guest_hour(run: Results) -> dict[str, float]:
         cost[f"push_{name}"] = 3600 / (cost["push"] + (cost["login"] + cost["connect"]) / life)
         cost[f"polling_{name}"] = 3600 / (cost["polling"] + cost["login"] / life)
     return cost
+
+
+def _ten_thousand(load: Results) -> Table:
+    """Return what 10,000 guests would take if each costs what it does in the sizes that were run."""
+    costs = {size: guest_hour(load[size]) for size in sorted(load, key=int)}
+    rows = [
+        (
+            f"{how}, as {int(size):,} cost",
+            f"{cost[kind] * 10_000 / 3600:.2f}",
+            f"{10_000 / cost[f'{kind}_hour']:.2f}",
+            f"{10_000 / cost[f'{kind}_day']:.2f}",
+        )
+        for kind, how in (("push", "by WebSocket"), ("polling", "polling"))
+        for size, cost in costs.items()
+    ]
+    header = ("cores of 10,000 guests", "idle", "and tokens of an hour", "and tokens of a day")
+    return Table("ten thousand", "10,000 guests, by calculation", header, rows)
 
 
 def _herd(herd: Results) -> Table:
