@@ -272,7 +272,7 @@ def guest_hour(run: Results) -> dict[str, float]:
 
 
 def _ten_thousand(load: Results) -> Table:
-    """Return what 10,000 guests would take if each costs what it does in the sizes that were run."""
+    """Return what 10,000 guests would take if each cost what it did in a size that was run."""
     costs = {size: guest_hour(load[size]) for size in sorted(load, key=int)}
     rows = [
         (

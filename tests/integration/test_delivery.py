@@ -100,6 +100,9 @@ def test_a_lost_answer_to_a_post_that_heat_has_read_completes_no_later_update(
     assert entry.sending
     proxy.loses = lambda _: False
     guest.deliver()
+    assert len(guest.outbox.pending()) == 1
+    change_pending(guest, sent_at=time.time() - 60)
+    guest.deliver()
     assert guest.outbox.pending() == []
     assert len(proxy.matching("POST", "/messages")) == 1
     assert signal_queue(guest, heat, "lost-read").messages() == []

@@ -4,6 +4,30 @@ from tests.mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        "what arrives after Heat was signalled completes the next update",
+        "deliver/transports.py",
+        "if entry.may_arrive:",
+        "if False:",
+        "a_post_that_arrives_after_its_sender_gave_up_completes_no_later_update",
+        "unit/deliver/test_delivery.py",
+    ),
+    Mutation(
+        "a post that was answered is waited for",
+        "deliver/transports.py",
+        "if not error.is_away:",
+        "if False:",
+        "a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_again",
+        "unit/deliver/test_delivery.py",
+    ),
+    Mutation(
+        "a clock that was set back has a post waited for",
+        "state/entry.py",
+        "abs(time.time() - self.sent_at)",
+        "(time.time() - self.sent_at)",
+        "a_post_without_an_answer_is_waited_for_a_minute",
+        "unit/deliver/test_delivery.py",
+    ),
+    Mutation(
         "an old signal goes out for a newer config",
         "deliver/delivery.py",
         "        if newer is None:\n            return False\n",
@@ -60,7 +84,7 @@ MUTATIONS = [
     Mutation(
         "a post leaves without a mark",
         "deliver/transports.py",
-        "        self._outbox.mark_sending(entry, True)\n",
+        "        self._outbox.mark_sending(entry, True, time.time())\n",
         "",
         "an_entry_is_marked_on_disk_before_the_post",
         "unit/deliver/test_delivery.py",

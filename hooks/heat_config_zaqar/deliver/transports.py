@@ -6,6 +6,7 @@ have been read by Heat.
 
 import json
 import logging
+import time
 from collections.abc import Callable
 
 from heat_config_zaqar.deployment import Credentials, Transport
@@ -96,10 +97,13 @@ class Sender:
         if is_unsure and self._has_arrived(entry, queue, user, doubted or 0):
             return
         body = _fitted({**entry.body, CONFIG_ID: entry.id}, queue)
-        self._outbox.mark_sending(entry, True)
+        self._outbox.mark_sending(entry, True, time.time())
         try:
             queue.post(body, _MESSAGE_TTL_SECONDS)
-        except AmbiguousError:
+        except AmbiguousError as error:
+            if not error.is_away:
+                # What was answered is not carried out later.
+                self._outbox.mark_sending(entry, True)
             raise
         except HeatConfigError as error:
             self._outbox.mark_sending(entry, False)
@@ -112,11 +116,16 @@ class Sender:
         """Find out what became of a post without an answer; signal through Heat where it is gone.
 
         A message that is not in the queue never arrived, or Heat has read it. Heat's own API
-        ignores a signal for a deployment that is no longer in progress, so it is right for both.
+        ignores a signal for a deployment that is no longer in progress, so it is right for both;
+        but what arrives after it would complete the next update.
+
+        :raises TemporaryError: the message may still arrive.
         """
         for _, body in queue.messages():
             if isinstance(body, dict) and body.get(CONFIG_ID) == entry.id:
                 return True
+        if entry.may_arrive:
+            raise TemporaryError("posted without an answer; it may still arrive, will look again")
         try:
             _signal_through_heat(entry, user)
         except (RejectedError, TemporaryError) as error:

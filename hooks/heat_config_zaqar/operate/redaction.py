@@ -34,7 +34,7 @@ _HARMLESS = {
     *("auth_url", "ca_file", "project_id", "queue_id", "region_name", "user_id"),
     *("resource_name", "stack_id", "stack_name"),
     *("cachedir", "collectors", "command", "min_polling_interval", "polling_interval", "splay"),
-    *("action", "note", "queue", "sending", "server_id", "transport"),
+    *("action", "note", "queue", "sending", "sent_at", "server_id", "transport"),
     *("attempts", "finished", "refused_at", "refused_seconds", "settled", "started"),
     *("boot", "pid", "pid_started", "reboot_due", "reboots"),
     *("configs", "current", "detail", "first", "machine", "since", "state"),

@@ -9,7 +9,7 @@ from heat_config_zaqar.operate.report import Report
 from heat_config_zaqar.operate.status import exit_code
 from heat_config_zaqar.operate.terminal import duration, moment, one_line, print_outputs
 
-_ONLY_FOR_MACHINES = ("current", "sending", "body")
+_ONLY_FOR_MACHINES = ("current", "sending", "sent_at", "body")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -20,6 +20,9 @@ from heat_config_zaqar.succession import Target, target_of
 _REFUSED_SECONDS = 3600
 # A signal is tried each half minute: of a longer pause, or a clock that was set, no more counts.
 _COUNTED_SECONDS = 120
+# A post whose sender has given up may wait in a proxy or before a busy API process, and be carried
+# out all the same: 31 s later, where one of two API processes waited for a store that failed over.
+_LATE_SECONDS = 60
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Entry:
     """A finished deployment and the way its signal has to go.
 
     :ivar sending: a post may have left for Zaqar; set before it does, so that a crash shows.
+    :ivar sent_at: when that was, in seconds of the epoch; 0 where the post was answered.
     :ivar refused_at: when a service last refused it, in seconds of the epoch.
     :ivar refused_seconds: for how long services have refused it, or the look for newer metadata.
     :ivar settled: when the entry left the outbox; 0 while it is there.
@@ -60,6 +64,7 @@ class Entry:
     body: Body
     server_id: str = ""
     sending: bool = False
+    sent_at: float = 0
     refused_at: float = 0
     refused_seconds: float = 0
     settled: float = 0
@@ -74,6 +79,14 @@ class Entry:
     def may_change(self) -> bool:
         """Whether a service that refuses may still change its mind."""
         return self.refused_seconds < _REFUSED_SECONDS
+
+    @property
+    def may_arrive(self) -> bool:
+        """Whether a post without an answer may still be carried out.
+
+        A clock that was set, either way, ends the wait.
+        """
+        return self.sending and abs(time.time() - self.sent_at) < _LATE_SECONDS
 
     def count_refusal(self) -> None:
         """Add the time since the last refusal."""

@@ -206,6 +206,44 @@ def test_a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_a
     assert played.bodies == []
 
 
+def no_answer() -> AmbiguousError:
+    error = AmbiguousError("timed out")
+    error.is_away = True
+    return error
+
+
+def test_a_post_that_arrives_after_its_sender_gave_up_completes_no_later_update(
+    current: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    played.faults = [no_answer()]
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    late = played.bodies.pop()
+    assert Delivery(outbox, current).deliver_all() == 1
+    assert played.signalled == []
+    played.bodies.append(late)
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert (states(outbox), played.signalled) == ({"a": "delivered"}, [])
+
+
+@pytest.mark.parametrize("step", [61, -61], ids=["a minute later", "a clock that was set back"])
+def test_a_post_without_an_answer_is_waited_for_a_minute(
+    current: Settings, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    played = PlayedQueue(monkeypatch)
+    played.faults = [no_answer()]
+    outbox = finish(current, "a")
+    assert Delivery(outbox, current).deliver_all() == 1
+    played.bodies.clear()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 0.9 * step)
+    assert Delivery(outbox, current).deliver_all() == 1
+    monkeypatch.setattr(time, "time", lambda: now() + step)
+    assert Delivery(outbox, current).deliver_all() == 0
+    assert (played.signalled, played.bodies) == (["a"], [])
+
+
 def test_what_may_have_been_signalled_before_the_disk_was_put_back_goes_through_heat(
     current: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
