@@ -21,7 +21,7 @@ _REFUSED_SECONDS = 3600
 # A signal is tried each half minute: of a longer pause, or a clock that was set, no more counts.
 _COUNTED_SECONDS = 120
 # A post whose sender has given up may wait in a proxy or before a busy API process, and be carried
-# out all the same: 31 s later, where one of two API processes waited for a store that failed over.
+# out all the same: seen after 20 s and more, where a store of two API servers had failed over.
 _LATE_SECONDS = 60
 
 _LOG = logging.getLogger(__name__)
