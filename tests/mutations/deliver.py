@@ -12,14 +12,6 @@ MUTATIONS = [
         "unit/deliver/test_delivery.py",
     ),
     Mutation(
-        "a post that was answered is waited for",
-        "deliver/transports.py",
-        "if not error.is_away:",
-        "if False:",
-        "a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_again",
-        "unit/deliver/test_delivery.py",
-    ),
-    Mutation(
         "a clock that was set back has a post waited for",
         "state/entry.py",
         "abs(time.time() - self.sent_at)",
@@ -84,7 +76,7 @@ MUTATIONS = [
     Mutation(
         "a post leaves without a mark",
         "deliver/transports.py",
-        "        self._outbox.mark_sending(entry, True, time.time())\n",
+        "        self._outbox.mark_sending(entry, True)\n",
         "",
         "an_entry_is_marked_on_disk_before_the_post",
         "unit/deliver/test_delivery.py",

@@ -6,7 +6,6 @@ have been read by Heat.
 
 import json
 import logging
-import time
 from collections.abc import Callable
 
 from heat_config_zaqar.deployment import Credentials, Transport
@@ -97,13 +96,10 @@ class Sender:
         if is_unsure and self._has_arrived(entry, queue, user, doubted or 0):
             return
         body = _fitted({**entry.body, CONFIG_ID: entry.id}, queue)
-        self._outbox.mark_sending(entry, True, time.time())
+        self._outbox.mark_sending(entry, True)
         try:
             queue.post(body, _MESSAGE_TTL_SECONDS)
-        except AmbiguousError as error:
-            if not error.is_away:
-                # What was answered is not carried out later.
-                self._outbox.mark_sending(entry, True)
+        except AmbiguousError:
             raise
         except HeatConfigError as error:
             self._outbox.mark_sending(entry, False)
@@ -125,7 +121,7 @@ class Sender:
             if isinstance(body, dict) and body.get(CONFIG_ID) == entry.id:
                 return True
         if entry.may_arrive:
-            raise TemporaryError("posted without an answer; it may still arrive, will look again")
+            raise TemporaryError("its post had no clear answer and may still arrive; looking again")
         try:
             _signal_through_heat(entry, user)
         except (RejectedError, TemporaryError) as error:

@@ -40,7 +40,7 @@ class Entry:
     """A finished deployment and the way its signal has to go.
 
     :ivar sending: a post may have left for Zaqar; set before it does, so that a crash shows.
-    :ivar sent_at: when that was, in seconds of the epoch; 0 where the post was answered.
+    :ivar sent_at: when that was last written, in seconds of the epoch.
     :ivar refused_at: when a service last refused it, in seconds of the epoch.
     :ivar refused_seconds: for how long services have refused it, or the look for newer metadata.
     :ivar settled: when the entry left the outbox; 0 while it is there.
@@ -82,7 +82,7 @@ class Entry:
 
     @property
     def may_arrive(self) -> bool:
-        """Whether a post without an answer may still be carried out.
+        """Whether a post without a clear answer, a proxy's 504 too, may still be carried out.
 
         A clock that was set, either way, ends the wait.
         """

@@ -77,9 +77,9 @@ class Outbox:
         path = self._path(_PENDING, config_id)
         return self._load(path) if path.exists() else None
 
-    def mark_sending(self, entry: Entry, sending: bool, sent_at: float = 0) -> None:
-        """Record that a post may have left, when if it has no answer, or that it surely did not."""
-        entry.sending, entry.sent_at = sending, sent_at
+    def mark_sending(self, entry: Entry, sending: bool) -> None:
+        """Record that a post may leave now, or that it surely did not."""
+        entry.sending, entry.sent_at = sending, time.time()
         durable.write_json(self._path(_PENDING, entry.id), dataclasses.asdict(entry))
 
     def mark_refused(self, entry: Entry) -> None:

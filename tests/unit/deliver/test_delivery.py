@@ -200,23 +200,19 @@ def test_a_post_that_is_not_in_the_queue_goes_through_heat_and_is_never_posted_a
     outbox = finish(current, "a")
     assert Delivery(outbox, current).deliver_all() == 1
     played.bodies.clear()  # it never arrived, or Heat has read it
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 61)
     assert Delivery(outbox, current).deliver_all() == 0
     assert states(outbox) == {"a": "delivered"}
     assert (played.signalled, played.codes) == (["a"], [0])
     assert played.bodies == []
 
 
-def no_answer() -> AmbiguousError:
-    error = AmbiguousError("timed out")
-    error.is_away = True
-    return error
-
-
 def test_a_post_that_arrives_after_its_sender_gave_up_completes_no_later_update(
     current: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played = PlayedQueue(monkeypatch)
-    played.faults = [no_answer()]
+    played.faults = [AmbiguousError("no answer")]
     outbox = finish(current, "a")
     assert Delivery(outbox, current).deliver_all() == 1
     late = played.bodies.pop()
@@ -232,7 +228,7 @@ def test_a_post_without_an_answer_is_waited_for_a_minute(
     current: Settings, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
     played = PlayedQueue(monkeypatch)
-    played.faults = [no_answer()]
+    played.faults = [AmbiguousError("no answer")]
     outbox = finish(current, "a")
     assert Delivery(outbox, current).deliver_all() == 1
     played.bodies.clear()
