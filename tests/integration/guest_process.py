@@ -133,6 +133,11 @@ class GuestProcess:
         """Return the state of each deployment by its config id."""
         return {record["id"]: state for state, record in self.outbox.records()}
 
+    def change_pending(self, **changes: object) -> None:
+        """Change fields of each signal that waits, as time or another version would have."""
+        for path in (self.settings.state_dir / "outbox").glob("*.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
     def reboot(self) -> None:
         """Lose what a reboot takes."""
         for path in self.settings.runtime_dir.rglob("*"):

@@ -78,11 +78,6 @@ def paused(cloud: Cloud, service: str) -> Iterator[None]:
         os.killpg(leader, signal.SIGCONT)
 
 
-def change_pending(guest: GuestProcess, **changes: object) -> None:
-    for path in (guest.settings.state_dir / "outbox").glob("*.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 def is_signal(request: tuple[str, str]) -> bool:
     return request[0] == "POST" and request[1].endswith("/messages")
 
@@ -101,7 +96,7 @@ def test_a_lost_answer_to_a_post_that_heat_has_read_completes_no_later_update(
     proxy.loses = lambda _: False
     guest.deliver()
     assert len(guest.outbox.pending()) == 1
-    change_pending(guest, sent_at=time.time() - 60)
+    guest.change_pending(sent_at=time.time() - 60)
     guest.deliver()
     assert guest.outbox.pending() == []
     assert len(proxy.matching("POST", "/messages")) == 1
@@ -218,7 +213,7 @@ def test_a_signal_whose_stack_was_deleted_is_given_up_with_one_line(
     # Keystone may refuse everybody for a while: not given up at once.
     assert "not sent yet" in guest.deliver().stderr
     (entry,) = guest.outbox.pending()
-    change_pending(guest, refused_seconds=3600)
+    guest.change_pending(refused_seconds=3600)
     lines = guest.deliver().stderr.splitlines()
     assert len([line for line in lines if entry.id in line and "given up" in line]) == 1
     assert not any("Traceback" in line for line in lines)
@@ -233,7 +228,7 @@ def test_a_body_that_zaqar_refuses_goes_through_heat(start: Start, heat: Heat) -
     guest.collect()
     assert guest.run_python(DIE_BEFORE_DELIVERY).returncode == -9
     # What the guest would not store itself; Zaqar's store has numbers of 64 bits.
-    change_pending(guest, body={"deploy_status_code": 0, "result": 2**70})
+    guest.change_pending(body={"deploy_status_code": 0, "result": 2**70})
     said = guest.deliver().stderr
     assert "signalling through Heat" in said
     stack = heat.wait_for("refused-body", ["CREATE_COMPLETE"], 180)
@@ -259,7 +254,7 @@ def test_zaqar_and_heat_take_whatever_json_outputs_are(start: Start, heat: Heat)
 
     post()
     assert guest.run_python(DIE_BEFORE_DELIVERY).returncode == -9
-    change_pending(guest, body=storable({"deploy_status_code": 0, "result": odd}))
+    guest.change_pending(body=storable({"deploy_status_code": 0, "result": odd}))
     guest.deliver()
     stack = heat.wait_for("any-json", ["CREATE_COMPLETE"], 180)
     assert str(2**70) in str(stack.outputs["one_result"])

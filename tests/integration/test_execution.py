@@ -6,6 +6,7 @@ one of them, and is then started again, as os-collect-config does.
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,7 +116,9 @@ def test_a_deployment_that_is_killed_at_any_step_completes_and_signals_once(
     killed = guest.run_python(STEPPING.format(fatal=number, runs=str(log)))
     assert killed.returncode == -9, killed.stderr
     assert guest.apply().returncode == 0
-    # The post's answer may have been lost with the process; the next delivery finds out.
+    # The post's answer may have been lost with the process; a delivery after the minute in which
+    # it may still arrive finds out.
+    guest.change_pending(sent_at=time.time() - 60)
     guest.reboot()
     guest.settings.runtime_dir.mkdir(exist_ok=True)
     guest.settings.collected_file.write_text("0")

@@ -4,6 +4,7 @@ A crash at a certain step is a real process that ends itself there, in place of 
 """
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,10 +132,12 @@ def test_a_crash_between_result_and_signal_still_signals_and_does_not_run_again(
     assert runs.read_text() == "run\n"
 
 
+@pytest.mark.parametrize("waited", [0, 60])
 def test_a_crash_after_the_post_never_completes_the_next_update_with_old_outputs(
-    start: Start, heat: Heat
+    start: Start, heat: Heat, waited: int
 ) -> None:
-    guest = start("crash-post", {"one": script("echo old")})
+    name = f"crash-post-{waited}"
+    guest = start(name, {"one": script("echo old")})
     guest.collect()
     crashed = guest.run_python(
         "import os\n"
@@ -144,15 +147,17 @@ def test_a_crash_after_the_post_never_completes_the_next_update_with_old_outputs
         "apply.main()"
     )
     assert crashed.returncode == 137
-    heat.wait_for("crash-post", ["CREATE_COMPLETE"], 90)
+    heat.wait_for(name, ["CREATE_COMPLETE"], 90)
+    guest.change_pending(sent_at=time.time() - waited)
     guest.deliver()
-    assert guest.outbox.pending() == []
+    assert len(guest.outbox.pending()) == (0 if waited else 1)
     old = guest.collect()["deployments"]
-    heat.update_stack("crash-post", deployments_template({"one": script("echo new")}))
+    heat.update_stack(name, deployments_template({"one": script("echo new")}))
     wait_for(lambda: guest.collect()["deployments"] != old, 60, "no message for the update")
     guest.apply()
-    stack = heat.wait_for("crash-post", ["UPDATE_COMPLETE"], 90)
+    stack = heat.wait_for(name, ["UPDATE_COMPLETE"], 90)
     assert stack.outputs["one_deploy_stdout"] == "new\n"
+    assert guest.outbox.pending() == []
 
 
 def test_a_pending_signal_is_dropped_when_a_newer_config_took_its_queue(
