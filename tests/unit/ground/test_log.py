@@ -37,9 +37,12 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.soc
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
     found = logging.getLogger("55-heat-config")
-    found.propagate, found.level = False, logging.INFO
+    # `level` alone leaves what was found out about it before.
+    found.setLevel(logging.INFO)
+    found.propagate = False
     yield found
-    found.propagate, found.level = True, logging.NOTSET
+    found.propagate = True
+    found.setLevel(logging.NOTSET)
     found.handlers.clear()
 
 
