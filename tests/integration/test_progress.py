@@ -255,8 +255,10 @@ def test_whatever_is_in_the_progress_queue_heat_is_not_harmed_and_shows_what_can
     site.await_shown("one", RUNS.format(3, r"\d+"), time.time(), 20)
     site.post(queue, {**ours, "attempt": 1, "line": "of an older attempt"})
     assert site.heat.resource("hostile", "one").status == "CREATE_IN_PROGRESS"
+    told = len(site.events("one")) - events
     looks = [asked for asked in access.asked("zaqar", queue) if asked.startswith("DELETE")]
-    assert len(site.events("one")) - events <= len(looks)
+    # What a look has taken before the counting began may be told after it.
+    assert told <= len(looks) + 1
     outputs = site.complete(site.run())
     assert outputs["one_deploy_stdout"] == "one\n"
     assert "older attempt" not in str(site.events("one"))
