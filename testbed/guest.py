@@ -143,7 +143,7 @@ class Container:
 
         :param has_network: the network of this process; else it has none but its own loopback, and
             what waits for a network is not waited for.
-        :raises GuestError: it does not within a minute.
+        :raises GuestError: it does not within three minutes.
         """
         require_isolation()
         ours, theirs = os.openpty()
@@ -159,7 +159,7 @@ class Container:
         self.console = Console(ours, self._directory / f"console-{time.time_ns()}.log")
         self._leader = 0
         states = ("running", "degraded", *(() if has_network else ("starting",)))
-        wait_for(lambda: self._state() in states, 60, "the guest does not start", self.console)
+        wait_for(lambda: self._state() in states, 180, "the guest does not start", self.console)
 
     def _state(self) -> str:
         """Return what systemd says of itself; empty before it can."""
@@ -167,8 +167,10 @@ class Container:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         if not self._leader:
             for pid in children.read_text().split() if children.exists() else []:
-                if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
-                    self._leader = int(pid)
+                # systemd-nspawn has helpers, which are soon gone.
+                with contextlib.suppress(OSError):
+                    if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                        self._leader = int(pid)
         if not self._leader:
             return ""
         return self.run("systemctl", "is-system-running").stdout.strip()
@@ -185,13 +187,16 @@ class Container:
         )
 
     def await_reboot(self) -> None:
-        """Wait until the guest goes down to reboot, within a minute, and boot it again.
+        """Wait until the guest goes down to reboot, within four minutes, and boot it again.
 
         :raises GuestError: it does not go down, or powers off instead.
         """
         process = self._process
         assert process is not None
-        wait_for(lambda: process.poll() is not None, 60, "the guest does not go down", self.console)
+        # Of those minutes Heat may take some, for what the guest goes down for.
+        wait_for(
+            lambda: process.poll() is not None, 240, "the guest does not go down", self.console
+        )
         if process.returncode != _REBOOT_CODE:
             raise GuestError(f"the guest ended with {process.returncode}, not to reboot")
         self.boot()
@@ -207,7 +212,7 @@ class Container:
             self._process = None
 
     def power_off(self) -> None:
-        """Shut down cleanly, within 30 s.
+        """Shut down cleanly, within two minutes.
 
         :raises GuestError: it does not.
         """
@@ -215,7 +220,7 @@ class Container:
             return
         self.run("systemctl", "poweroff")
         process = self._process
-        wait_for(lambda: process.poll() is not None, 30, "no clean power-off", self.console)
+        wait_for(lambda: process.poll() is not None, 120, "no clean power-off", self.console)
         self._process = None
 
     def close(self) -> None:

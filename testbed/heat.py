@@ -274,7 +274,7 @@ class Heat:
         return metadata
 
     def server_metadata_when_ready(
-        self, stack: str, timeout: float = 60.0, collector: str = "zaqar"
+        self, stack: str, timeout: float = 180.0, collector: str = "zaqar"
     ) -> dict[str, Any]:
         """Wait until a new stack's server has the credentials of a collector; return its metadata.
 

@@ -81,7 +81,8 @@ class Launch:
         known = processes.running(self.layout.record(service.name))
         if known and known.digest == digest:
             await_asked()
-            if service.probe():
+            # A stall of some seconds is no reason to restart what runs.
+            if any(service.probe() for _ in range(3)):
                 self._populate(service)
                 return
         processes.stop(self.layout.record(service.name), service.grace)

@@ -4,6 +4,7 @@ Invariant: every end of one of the guest's programs is noticed here: a kill is c
 loses what was not fsynced, and a reboot that a hook asked for is carried out.
 """
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from tests.chaos.surroundings import Surroundings
 # What the ids of configs begin with whose hooks ask for a reboot at their first start.
 REBOOTING = ("0", "1")
 _HOOK = f"case $id/$HEAT_CONFIG_REBOOTS in [{''.join(REBOOTING)}]*/0) exit 194 ;; esac"
-_SLOW_HOOK = f"sleep 0.4; {_HOOK}"
+# What is done while it runs is done before it ends; who kills the guest leaves some of it behind.
+_HELD_HOOK = f"until [ -e {{released}} ]; do sleep 0.05; done; sleep 0.4; {_HOOK}"
 # How often each source of metadata is one of a history's server.
 _SOURCE_WEIGHTS = {"zaqar": 14, "heat": 3, "cfn": 2, "local": 1}
 ROUND = ("collect", "apply", "deliver")
@@ -100,12 +102,15 @@ class Life:
 
         :param action: gets the program's pid; returns the signal that it sent it, or 0.
         """
-        self.guest.set_hook(_SLOW_HOOK)
+        released = self.guest.directory / "released"
+        released.unlink(missing_ok=True)
+        self.guest.set_hook(_HELD_HOOK.format(released=shlex.quote(str(released))))
         lines = len(self.guest.runs())
         pid = self.guest.start(entry, self._armed, *arguments)
         started = self.wait_for(lambda: len(self.guest.runs()) > lines, 1)
         self.guest.set_hook(_HOOK)
         sent = action(pid) if started else 0
+        released.touch()
         self._ended(self.guest.wait(entry, pid, sent))
         return started
 

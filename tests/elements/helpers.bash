@@ -64,14 +64,15 @@ start_root() {
         mount --bind "$2" root/tmp/in_target.d
         mount -o remount,ro,bind "$2" root/tmp/in_target.d
         touch "$3.ready"
-        exec sleep 600 3>&-
+        exec sleep 7200 3>&-
     ' - "$BATS_FILE_TMPDIR/mnt" "$1" "$BATS_FILE_TMPDIR/root" \
         > "$BATS_FILE_TMPDIR/root.log" 2>&1 3>&- &
     echo $! > "$BATS_FILE_TMPDIR/root.pid"
-    for _ in $(seq 50); do
+    for _ in $(seq 600); do
         if [ -e "$BATS_FILE_TMPDIR/root.ready" ]; then
             return 0
         fi
+        kill -0 "$(cat "$BATS_FILE_TMPDIR/root.pid")" 2> /dev/null || break
         sleep 0.1
     done
     cat "$BATS_FILE_TMPDIR/root.log" >&2

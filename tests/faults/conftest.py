@@ -36,7 +36,7 @@ class Loop:
     def __init__(self, around: Surroundings, directory: Path, seed: int) -> None:
         self.around = around
         section = around.call("begin", seed)
-        self.guest = Guest(directory, section, around.token, request_timeout=5, push=False)
+        self.guest = Guest(directory, section, around.token, request_timeout=10, push=False)
 
     def go_round(self, times: int = 1) -> int:
         """Collect, apply and deliver; return how many deployments Heat still waits for."""

@@ -26,7 +26,7 @@ RUNS = re.compile(
 )
 # Of the guest's messages about a hook that runs, and what Heat may take to show one.
 HEARTBEAT_SECONDS = 60
-SHOWN_SECONDS = 30
+SHOWN_SECONDS = 60
 SAYS = "heat-config-zaqar: "
 
 
@@ -54,6 +54,8 @@ def console(guest: Container) -> str:
 def off(heat: Heat, root: Path, tmp_path: Path) -> Iterator[Container]:
     """A guest of the stack `silent`, which is not switched on."""
     heat.create_stack("silent", deployments_template({"one": Script(HELD)}))
+    is_begun = lambda: heat.resource_statuses("silent").get("one") == "CREATE_IN_PROGRESS"  # noqa: E731
+    wait_for(is_begun, 120, "the deployment is not begun")
     guest = Container(root, tmp_path / "guest")
     guest.prepare(heat.server_metadata_when_ready("silent"))
     yield guest
@@ -64,8 +66,6 @@ def off(heat: Heat, root: Path, tmp_path: Path) -> Iterator[Container]:
 def test_of_a_guest_that_never_booted_heat_and_the_console_say_nothing(
     heat: Heat, off: Container
 ) -> None:
-    is_begun = lambda: heat.resource_statuses("silent").get("one") == "CREATE_IN_PROGRESS"  # noqa: E731
-    wait_for(is_begun, 60, "the deployment is not begun")
     time.sleep(5)
     assert reason(heat, "silent", "one") == "state changed"
     assert off.console is None
@@ -73,8 +73,11 @@ def test_of_a_guest_that_never_booted_heat_and_the_console_say_nothing(
 
 def test_of_a_guest_without_network_the_console_says_so(heat: Heat, off: Container) -> None:
     off.boot(has_network=False)
-    wait_for(lambda: f"{SAYS}WARNING" in console(off), 60, "the console is silent", off.console)
-    assert "will try again" in console(off)
+
+    def says_so() -> bool:
+        return f"{SAYS}WARNING" in console(off) and "will try again" in console(off)
+
+    wait_for(says_so, 120, "the console is silent", off.console)
     assert reason(heat, "silent", "one") == "state changed"
 
 
@@ -112,7 +115,7 @@ def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_th
     def running() -> list[str]:
         return [name for name in NAMES if RUNS.fullmatch(reason(heat, "causes", name))]
 
-    wait_for(lambda: len(running()) == 1, 60, "none is shown to run")
+    wait_for(lambda: len(running()) == 1, 2 * SHOWN_SECONDS, "none is shown to run")
     (runs,) = running()
     (waits,) = {*NAMES} - {runs}
     wait_for(
@@ -126,11 +129,12 @@ def test_what_waits_runs_and_hangs_is_told_apart_in_heat_and_begin_and_end_on_th
         HEARTBEAT_SECONDS + SHOWN_SECONDS,
         "it does not live on",
     )
-    # What hangs is alive, and prints nothing. Messages have whole seconds, and so has their age.
+    # What hangs is alive, and prints nothing. Messages have whole seconds, and so has their age,
+    # and Heat takes the time of its look for Zaqar's.
     then_began, then_alive, then_printed = times(heat, runs)
     assert then_alive - alive > HEARTBEAT_SECONDS / 2
-    assert abs(then_began - began) <= 2
-    assert abs(then_printed - printed) <= 2
+    assert abs(then_began - began) < HEARTBEAT_SECONDS / 4
+    assert abs(then_printed - printed) < HEARTBEAT_SECONDS / 4
     (busy.root / GO).touch()
     heat.wait_for("causes", ["CREATE_COMPLETE"], 120)
     # The first of them follows the login's prompt, on the same line.

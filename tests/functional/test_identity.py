@@ -37,6 +37,13 @@ def signal_queue(guest: Container) -> str:
     return str(queue)
 
 
+def await_rest(guest: Container) -> None:
+    """Wait until the guest has noted that Heat has its signals, and 55-heat-config has ended."""
+    guest.run("heat-config-zaqar", "status", "--wait", "50", check=True)
+    free = ("flock", "-n", f"/{STATE}/apply.lock", "true")
+    wait_for(lambda: guest.run(*free).returncode == 0, 60, "a hook goes on", guest.console)
+
+
 def says(guest: Container, command: str, text: str) -> Callable[[], bool]:
     return lambda: text in guest.run("heat-config-zaqar", command).stdout
 
@@ -46,6 +53,7 @@ def test_a_copy_with_another_stacks_metadata_becomes_that_stacks_server(
 ) -> None:
     first = servers.boot(servers.stack("original", "one"))
     heat.wait_for("original", ["CREATE_COMPLETE"], 180)
+    await_rest(first)
     copy = servers.boot(servers.stack("copied", "two"), first)
     heat.wait_for("copied", ["CREATE_COMPLETE"], 180)
     assert runs(copy) == ["one", "two"], "the first line came with the disk"
@@ -66,6 +74,7 @@ def test_a_copy_without_metadata_of_its_own_does_nothing_until_it_is_adopted(
     metadata = servers.stack("owner", "one")
     first = servers.boot(metadata)
     heat.wait_for("owner", ["CREATE_COMPLETE"], 180)
+    await_rest(first)
     copy = servers.boot(metadata if has_metadata else None, first)
     wait_for(says(copy, "status", "another machine"), 60, "the copy says nothing", copy.console)
     assert says(copy, "doctor", "another machine")()
@@ -79,7 +88,7 @@ def test_a_copy_without_metadata_of_its_own_does_nothing_until_it_is_adopted(
     wait_for(
         lambda: runs(copy) == ["one", "two"], 60, "what the disk lost does not run", copy.console
     )
-    copy.run("heat-config-zaqar", "status", "--wait", "60", check=True)
+    copy.run("heat-config-zaqar", "status", "--wait", "50", check=True)
     heat.update_stack("owner", saying("three"), wait=True, timeout=180)
     assert runs(copy)[-1] == "three"
 
@@ -116,6 +125,7 @@ def test_a_disk_that_is_put_back_runs_what_it_lost_and_leaves_no_old_signal(
     """
     guest = servers.boot(servers.stack("restored", "one"))
     heat.wait_for("restored", ["CREATE_COMPLETE"], 180)
+    await_rest(guest)
     guest.power_off()
     kept = tmp_path / "kept"
     copy_changes(guest.changes, kept)
@@ -151,6 +161,7 @@ def test_a_golden_image_is_cleaned_and_its_copies_are_servers_of_their_own(
 ) -> None:
     first = servers.boot(servers.stack("golden", "one"))
     heat.wait_for("golden", ["CREATE_COMPLETE"], 180)
+    await_rest(first)
     first.run("heat-config-zaqar", "clean", "--yes", check=True)
     first.power_off()
     password = first_metadata(heat, "golden")["os-collect-config"]["zaqar"]["password"]

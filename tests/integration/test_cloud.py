@@ -107,7 +107,7 @@ def start_deployment(heat: Heat, name: str) -> Guest:
     script = Script("echo hello", inputs={"colour": "blue"}, outputs=["answer"])
     heat.create_stack(name, deployments_template({"hello": script}))
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while heat.resource(name, "server").status != "CREATE_COMPLETE":
+    while heat.resource_statuses(name).get("server") != "CREATE_COMPLETE":
         assert time.monotonic() < deadline, heat.stack(name)
         time.sleep(0.2)
     return Guest(heat.server_metadata(name))

@@ -82,9 +82,9 @@ class Site:
         deadline = time.monotonic() + MOST_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(Exception):
-                metadata = self._heat.server_metadata(self.name, server)
-                if "zaqar" in metadata.get("os-collect-config", {}):
-                    return metadata
+                # Heat shows the metadata a moment before it has posted them.
+                if self._heat.resource(self.name, server).status == "CREATE_COMPLETE":
+                    return self._heat.server_metadata(self.name, server)
             time.sleep(0.5)
         raise HeatError(f"the server {server} of {self.name} has no metadata")
 

@@ -75,12 +75,6 @@ def polled(scripts: Mapping[str, Script]) -> dict[str, Any]:
     return deployments_template(scripts, metadata_transport="POLL_SERVER_HEAT")
 
 
-def delivered(guest: GuestProcess) -> bool:
-    if guest.outbox.pending():
-        guest.deliver()
-    return not guest.outbox.pending()
-
-
 def run_deployments(heat: Heat, name: str, guest: GuestProcess, number: int = 1) -> dict[str, str]:
     """Run what the guest has not run yet, once that is `number`; return the transport of each."""
     waiting: list[dict[str, Any]] = []
@@ -98,7 +92,7 @@ def run_deployments(heat: Heat, name: str, guest: GuestProcess, number: int = 1)
     # A slow machine may let a request time out, after which a guest tries again.
     guest.settings.runtime_dir.mkdir(mode=0o700, exist_ok=True)
     guest.settings.collected_file.touch()
-    wait_for(lambda: delivered(guest), 120, "the signals are not delivered")
+    wait_for(guest.has_delivered, 120, "the signals are not delivered")
     return {item["name"]: inputs_of(item)["deploy_signal_transport"] for item in waiting}
 
 

@@ -36,7 +36,7 @@ from tests.integration.test_cloud import inputs_of
 
 HEARTBEAT_SECONDS = 4.0
 # From a thing's happening until Heat shows it.
-SHOWN_SECONDS = 5.0
+SHOWN_SECONDS = 10.0
 RUNS = r"Hook runs since \S+Z \(attempt {}\), alive at \S+Z, printed at \S+Z: {}"
 WAITS = r"Guest has it since \S+Z, its hook has not started"
 INPUT = "deploy_progress_queue_id"
@@ -108,11 +108,14 @@ class Site:
 
     def await_shown(self, name: str, pattern: str, since: float, seconds: float) -> str:
         """Wait until Heat shows a status reason; fail where that is too long after a moment."""
-        while not re.fullmatch(pattern, reason := self.heat.resource(self.name, name).reason):
+        while True:
+            # A slow answer is of the moment that it was asked for.
             late = time.time() - since
+            reason = self.heat.resource(self.name, name).reason
+            if re.fullmatch(pattern, reason):
+                return reason
             assert late < seconds, f"{late:.1f} s later {name} shows {reason!r}: {self.log}"
             time.sleep(0.1)
-        return reason
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """Return (status, reason) of a resource's events, oldest first."""
@@ -124,7 +127,7 @@ class Site:
     def complete(self, process: "subprocess.Popen[bytes]") -> Mapping[str, Any]:
         """Wait for 55-heat-config and for Heat; return the stack's outputs."""
         assert process.wait(120) == 0, self.log
-        wait_for(lambda: self.guest.deliver().returncode == 0, 60, "the signals wait")
+        wait_for(self.guest.has_delivered, 120, "the signals wait")
         return self.heat.wait_for(self.name, ["CREATE_COMPLETE"], 120).outputs
 
     def post(self, queue: str, *bodies: Any) -> None:
@@ -208,8 +211,13 @@ def test_heat_shows_that_the_guest_has_it_that_its_hook_started_lives_and_what_i
     leaks.assert_absent({leaks.PLANTED}, str(events), "an event")
     assert site.heat.resource(name, "one").reason == "state changed"
     site.heat.delete_stack(name)
-    for queue in queues.values():
-        assert f"DELETE /v2/queues/{queue}" == access.asked("zaqar", queue)[-1]
+
+    def are_deleted() -> bool:
+        last = {access.asked("zaqar", queue)[-1] for queue in queues.values()}
+        return last == {f"DELETE /v2/queues/{queue}" for queue in queues.values()}
+
+    # Logged once it is answered, which Heat may not wait for.
+    wait_for(are_deleted, 30, "a queue is left")
 
 
 @pytest.mark.usefixtures("plugin")
@@ -340,8 +348,9 @@ def test_what_it_costs_is_a_request_for_each_thing_told_and_no_login(
         print(f"CPU seconds from 55-heat-config's start to the end: {cpu}")
     logins, told_by_post, looks = counts["with"]
     assert counts["without"][1:] == (0, 0)
-    # 10 s are a start and two heartbeats of 4 s; `two` waits once; Heat has two URLs signed.
-    assert told_by_post <= 4 + 2
+    # 10 s are a start and two heartbeats of 4 s; `two` waits once; Heat has two URLs signed. On a
+    # busy machine a hook lasts for one more of them, and a look of two seconds signs again.
+    assert told_by_post <= 4 + 2 + 3
     assert looks <= 2 * 40
     assert logins <= counts["without"][0] + 1
 
@@ -410,16 +419,18 @@ def test_where_zaqar_refuses_the_progress_queue_or_hangs_all_else_goes_on_and_is
             "two": script("echo two"),
         },
     )
-    site.guest.set(request_timeout="3")
     assert all(site.collect().values())
+    site.guest.set(request_timeout="10")
     process = site.run()
     site.moment_of("begun")
+    wait_for(lambda: "its progress cannot be shown" in site.log, 60, "nothing is logged")
     time.sleep(HEARTBEAT_SECONDS * 2)
     site.go_on("begun")
     site.go_on("went")
     ended = site.moment_of("went")
     site.complete(process)
-    assert time.time() - ended < 20
+    # What hangs does so for a minute.
+    assert time.time() - ended < 40
     site.heat.delete_stack(site.name)
     goes_on.set()
     # The guest's posts, and Heat's wish for a signed URL.
@@ -459,7 +470,7 @@ def test_where_the_plugin_goes_while_a_hook_runs_nothing_else_happens_and_stock_
     access = Access(cloud)
     wait_for(lambda: site.collect() == {"one": ""}, 120, "no new config without the input")
     assert site.run().wait(60) == 0
-    wait_for(lambda: site.guest.deliver().returncode == 0, 60, "the signals wait")
+    wait_for(site.guest.has_delivered, 120, "the signals wait")
     done = heat.wait_for("removed", ["UPDATE_COMPLETE"], 120)
     assert done.outputs["one_deploy_stdout"] == "second\n"
     assert access.asked("zaqar", queue) == []

@@ -27,8 +27,10 @@ from tests.integration.test_cloud import Guest as Poster
 
 # 1 s after the service is back, plus the cap of the back-off and some for a busy machine.
 LATEST_SECONDS = 1 + 30 + 20
+# With a wake-up; what nothing announces takes twice as long at least in these tests.
+WOKEN_SECONDS = 10
 # After a wake-up the queue is read for the last time before this.
-LAST_LOOK_SECONDS = 12
+LAST_LOOK_SECONDS = 20
 # What nothing announces is found by then, and a connection that is dead.
 UNANNOUNCED_SECONDS = 65
 
@@ -105,13 +107,13 @@ def test_a_message_wakes_the_collector_and_an_idle_guest_reads_nothing(
 
     with listen() as guest:
         times = [guest.seconds_to_apply() for _ in range(3)]
-        assert max(times) < 5, times
+        assert max(times) < WOKEN_SECONDS, times
         time.sleep(LAST_LOOK_SECONDS)
         before = counted()
         assert min(before) > 0
         time.sleep(8)
         assert counted() == before
-        assert guest.seconds_to_apply() < 5
+        assert guest.seconds_to_apply() < WOKEN_SECONDS
 
 
 def test_deliveries_go_on_while_the_websocket_server_is_killed_and_started(
@@ -126,7 +128,7 @@ def test_deliveries_go_on_while_the_websocket_server_is_killed_and_started(
         finally:
             cloud.start("zaqar-websocket")
         wait_for(lambda: guest.guest.connection_state() == "push", LATEST_SECONDS, guest.log())
-        assert guest.seconds_to_apply() < 5
+        assert guest.seconds_to_apply() < WOKEN_SECONDS
         assert guest.log().count("no wake-up by WebSocket") == 1
 
 
@@ -161,7 +163,7 @@ def test_a_connection_that_leads_nowhere_is_replaced(
             change_address("replace", address_that_goes)
             wait_for(lambda: guest.guest.connection_state() == "push", 60, guest.log())
             assert proxy.connections == 2
-            assert guest.seconds_to_apply() < 5
+            assert guest.seconds_to_apply() < WOKEN_SECONDS
 
 
 def test_a_message_that_is_stored_after_its_notification_is_applied(
@@ -174,8 +176,8 @@ def test_a_message_that_is_stored_after_its_notification_is_applied(
         polled = f"GET /v2/queues/{guest.poster.queue}/messages"
         before = requests_of(cloud, "zaqar", polled)
         requests.post(subscriber, json={"body": {}}, timeout=60).raise_for_status()
-        wait_for(lambda: requests_of(cloud, "zaqar", polled) > before, 5, "the guest does not look")
-        assert guest.seconds_to_apply() < 10
+        wait_for(lambda: requests_of(cloud, "zaqar", polled) > before, 30, "no look")
+        assert guest.seconds_to_apply() < 2 * WOKEN_SECONDS
         assert guest.guest.connection_state() == "push"
 
 
@@ -197,7 +199,7 @@ def test_what_nothing_announces_is_delayed_by_no_more_than_a_minute(listen: List
             assert guest.seconds_to_apply() < UNANNOUNCED_SECONDS
             wait_for(lambda: len(guest.poster.subscriptions(queue)) == 1, 30, guest.log())
             wait_for(lambda: guest.guest.connection_state() == "push", 30, guest.log())
-            assert guest.seconds_to_apply() < 5
+            assert guest.seconds_to_apply() < WOKEN_SECONDS
 
 
 def test_deliveries_go_on_beside_the_subscriptions_of_connections_that_are_gone(
@@ -209,7 +211,7 @@ def test_deliveries_go_on_beside_the_subscriptions_of_connections_that_are_gone(
         for _ in range(8):
             guest.poster.subscribe(guest.poster.queue, f"{subscriber[:-36]}{uuid.uuid4()}")
         times = [guest.seconds_to_apply() for _ in range(10)]
-        assert max(times) < 10, times
+        assert max(times) < 2 * WOKEN_SECONDS, times
 
 
 def test_tokens_of_25_seconds_lose_nothing(listen: Listen, cloud: Cloud) -> None:

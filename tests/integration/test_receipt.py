@@ -9,7 +9,7 @@ import json
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,15 @@ def scripts(first: str) -> dict[str, Script]:
     return {"a": Script(first), "b": Script("echo b"), "c": Script("echo c")}
 
 
-def taken(poster: Poster, number: int) -> list[dict[str, Any]]:
-    """Wait for a snapshot with that many deployments, and take all from the queue."""
+def taken(poster: Poster, number: int, old: Set[str] = frozenset()) -> list[dict[str, Any]]:
+    """Wait for a snapshot with that many deployments, not all old, and take all from the queue.
+
+    What Heat posts of a stack's creation may come as late as during its update.
+    """
     found: list[dict[str, Any]] = []
 
     def complete() -> bool:
-        found[:] = poster.messages()
+        found[:] = [body for body in poster.messages() if not ids(body) <= old]
         return any(len(body["deployments"]) == number for body in found)
 
     wait_for(complete, 90, f"no snapshot with {number} deployments")
@@ -84,7 +87,7 @@ def captured(cloud: Cloud) -> Iterator[Captured]:
         poster.post(signal_queue(deployment), {"deploy_status_code": 0})
     heat.wait_for(STACK, ["CREATE_COMPLETE"], 90)
     heat.update_stack(STACK, deployments_template(scripts("echo new")))
-    update = next(body for body in taken(poster, 3) if ids(body) != ids(full))
+    update = taken(poster, 3, old=ids(full))[-1]
     yield Captured(metadata, poster, creation, update)
     heat.delete_stack(STACK)
 

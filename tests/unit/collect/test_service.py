@@ -140,7 +140,8 @@ def test_a_command_that_takes_long_is_no_hang_and_does_not_speak_for_us(
 
     threading.Thread(target=listen, daemon=True).start()
     run(guest, manager, "--command", f"sleep 3; env > {made}")
-    assert len(heard) >= 15
+    # Beside a command of no time it says no more than three times that it moves.
+    assert len(heard) >= 6
     assert not re.search(r"NOTIFY_SOCKET|WATCHDOG", made.read_text())
 
 
@@ -160,8 +161,9 @@ def test_a_source_that_hangs_is_not_said_to_move(
         "other = open(os.environ['HEAT_CONFIG_ZAQAR_SETTINGS'].replace('settings.toml', 'conf'))\n"
         "fcntl.flock(other, 2)\n"
         "server = socket.create_server(('127.0.0.1', 0))\n"
-        "threading.Timer(2, os._exit, [7]).start()\n"
-        f"def collect(self):\n    print('hangs', file=sys.stderr, flush=True)\n    {where}\n"
+        "def collect(self):\n"
+        "    print('hangs', file=sys.stderr, flush=True)\n"
+        f"    threading.Timer(2, os._exit, [7]).start()\n    {where}\n"
         "local.Collector.collect = collect"
     )
     done = guest.run("--command", "true", before=hang, NOTIFY_SOCKET=manager.path)

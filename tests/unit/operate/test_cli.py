@@ -28,6 +28,8 @@ from tests.unit.run.test_hook_runner import hook
 
 # A port of loopback where nothing listens.
 NOBODY = "http://127.0.0.1:9/v3/"
+# Whoever runs the tests in the background may ignore the signal, and we inherit that.
+ENDED_BY_CTRL_C = ("env", "--default-signal=INT")
 PROGRAM = Path(sys.executable).with_name("heat-config-zaqar")
 LATER = {"creation_time": "2099-01-01T00:00:00Z"}
 UNSENT = {"deploy_auth_url": NOBODY}
@@ -77,9 +79,8 @@ class Guest:
         return found[config_id]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        # Whoever runs the tests in the background may ignore the signal, and we inherit that.
         return subprocess.Popen(
-            ["env", "--default-signal=INT", PROGRAM, *arguments],
+            [*ENDED_BY_CTRL_C, PROGRAM, *arguments],
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

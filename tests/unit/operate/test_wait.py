@@ -1,5 +1,8 @@
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -12,18 +15,37 @@ from heat_config_zaqar.settings import Settings
 from heat_config_zaqar.state import durable
 from heat_config_zaqar.state.outbox import Settled
 from tests.unit.conftest import make_deployment
-from tests.unit.operate.test_cli import LATER, Guest, Run
+from tests.unit.operate.test_cli import ENDED_BY_CTRL_C, LATER, Guest, Run, wait_until
 from tests.unit.operate.test_cli import guest as guest
 from tests.unit.operate.test_cli import run as run
 
+# The command line, which says by a file that it has looked and begins to wait.
+WAITING = """
+import pathlib, sys, time
+from heat_config_zaqar.operate import cli
+sleep, waits = time.sleep, pathlib.Path(sys.argv.pop(1))
+def wait(seconds):
+    waits.touch()
+    sleep(seconds)
+time.sleep = wait
+sys.exit(cli.main())
+"""
+
 
 class Waiting:
-    """`status --wait`, which has begun and still waits."""
+    """`status --wait`, which has looked once and still waits."""
 
     def __init__(self, guest: Guest, *arguments: str) -> None:
-        self.process = guest.start("status", *arguments)
-        # It has looked once by now, at the least where the machine is not slow.
-        time.sleep(1.5)
+        waits = guest.directory / "waits"
+        waits.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [*ENDED_BY_CTRL_C, sys.executable, "-c", WAITING, waits, "status", *arguments],
+            env={**os.environ, **guest.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(waits.exists)
         assert self.process.poll() is None
 
     def end(self) -> tuple[int, str, str]:

@@ -198,7 +198,14 @@ def test_what_a_script_leaves_behind_can_go_on_printing(tmp_path: Path) -> None:
             HOOK, input=json.dumps(document).encode(), stdout=log, stderr=log, check=True
         )
     await_lines(tmp_path / "alive", 30)
-    assert "tick 29\ntick 30\n" in (tmp_path / "log").read_text()
+    await_text(tmp_path / "log", "tick 29\ntick 30\n")
+
+
+def await_text(path: Path, text: str, count: int = 1) -> None:
+    deadline = time.monotonic() + 30
+    while path.read_text().count(text) != count:
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.05)
 
 
 def await_lines(path: Path, count: int) -> None:
