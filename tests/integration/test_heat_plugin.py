@@ -139,9 +139,9 @@ def test_auto_and_zaqar_message_are_zaqar_signal_in_every_type_of_deployment(
 def test_a_moment_without_keystone_fails_no_deployment_while_its_url_is_valid(
     cloud: Cloud, heat: Heat, new_guest: NewGuest
 ) -> None:
-    def tried_to_renew() -> bool:
+    def failures() -> int:
         logs = cloud.log_directory.glob("heat-engine*")
-        return any("was not renewed" in path.read_text(errors="replace") for path in logs)
+        return sum(path.read_text(errors="replace").count("was not renewed") for path in logs)
 
     with stack(heat, "moment", deployments_template({"one": script("first")})):
         reader = Guest(heat.server_metadata_when_ready("moment", 120))
@@ -150,9 +150,10 @@ def test_a_moment_without_keystone_fails_no_deployment_while_its_url_is_valid(
         )
         # What Heat does after the post needs no Keystone but for a moment.
         time.sleep(3)
+        before = failures()
         cloud.stop("keystone")
         try:
-            wait_for(tried_to_renew, 60, "the plug-in did not try to renew the URL")
+            wait_for(lambda: failures() > before, 60, "the plug-in did not try to renew the URL")
         finally:
             cloud.start("keystone")
         run_deployments(heat, "moment", new_guest())
@@ -219,8 +220,9 @@ def test_the_user_data_of_a_nova_server_leads_its_guest_to_the_queue(
     user_data = cloud.layout.home / "user-data"
     user_data.unlink(missing_ok=True)
     with stack(heat, "nova", template):
-        wait_for(lambda: "deployment" in heat.resource_statuses("nova"), 60, "no deployment")
-        wait_for(user_data.exists, 60, "no user-data")
+        # Then it has posted the metadata as well.
+        is_created = lambda: heat.resource_statuses("nova").get("server") == "CREATE_COMPLETE"  # noqa: E731
+        wait_for(is_created, 120, "no server")
         (part,) = (
             part
             for part in message_from_string(user_data.read_text()).walk()

@@ -41,7 +41,9 @@ class OfflineServer(Server):
 
 
 def _create(userdata: str, **_: Any) -> Any:
-    (Path.home() / "user-data").write_text(userdata)
+    part = Path.home() / "user-data.part"
+    part.write_text(userdata)
+    part.rename(part.with_suffix(""))
     return SimpleNamespace(id=str(uuid.uuid4()))
 
 
