@@ -51,6 +51,8 @@ _CODES = {"rerun": (0, 1, 2, 3)}
 # Their standard output is the metadata itself.
 _SHOW_SECRETS = ("collect", "print")
 _LONGEST_SECONDS = 90
+# One API process, which carries out nothing late, and no minute to wait for it.
+_LATE_SECONDS = 0
 # What a copy of the disk has; the rest of a guest's directory is in memory, or the tests' own.
 _DISK = ("state", "cache", "cache-backup", "os-collect-config.conf")
 MAX_ATTEMPTS = 4
@@ -366,8 +368,7 @@ class Guest:
             os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
             os.environ["HEAT_SHELL_CONFIG"] = str(self._config)
             outbox._KEPT_PER_RESOURCE = _KEPT_RECORDS
-            # One API process, which carries out nothing late, and no minute to wait for it.
-            entries._LATE_SECONDS = 0
+            entries._LATE_SECONDS = _LATE_SECONDS
             none = self.directory / "none"
             identity._MACHINE_FILES = (self._machine, none, none)
             identity._CONTAINER = none

@@ -113,6 +113,12 @@ def swallowed(exchange: Exchange) -> None:
     exchange.wait(60)
 
 
+def late(exchange: Exchange) -> None:
+    """The request is carried out twenty seconds later, and its answer lost."""
+    exchange.wait(20)
+    exchange.forward()
+
+
 def slow_loris(exchange: Exchange) -> None:
     """The answer comes byte after byte, for 20 seconds."""
     answer = exchange.forward()

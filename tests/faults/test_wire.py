@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from heat_config_zaqar.state import entry as entries
 from tests.chaos import guest as chaos_guest
 from tests.faults.conftest import Loop
 
@@ -75,6 +76,22 @@ def test_heat_away_while_it_is_asked_about_an_unanswered_post(loop: Loop, fault:
     loop.around.call("poll")
     loop.guest.run("deliver")
     loop.settle()
+    loop.around.call("update", 1)
+    loop.settle()
+    loop.check(2)
+
+
+def test_a_post_that_is_carried_out_after_the_guest_gave_it_up_is_the_only_one(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos_guest, "_LATE_SECONDS", entries._LATE_SECONDS)
+    loop.around.call("create", 1)
+    loop.around.call("outage", "zaqar", "late", 1, "POST /v2/queues")
+    # Until after the guest's look for it.
+    ends = time.monotonic() + entries._LATE_SECONDS + 20
+    while time.monotonic() < ends:
+        loop.go_round()
+        time.sleep(1)
     loop.around.call("update", 1)
     loop.settle()
     loop.check(2)
