@@ -6,20 +6,17 @@ from pathlib import Path
 import pytest
 
 from testbed.cloud import Cloud
-from testbed.isolated import require_isolation
 from tests.chaos import tenant
 from tests.chaos.guest import Guest
 from tests.chaos.surroundings import Surroundings
-from tests.conftest import BUILD
 
 _PLACE = tenant.Place(9)
 _ROUNDS = 10
 
 
 @pytest.fixture(name="surroundings", scope="session")
-def surroundings_fixture() -> Iterator[Surroundings]:
-    require_isolation()
-    cloud = Cloud(BUILD / "cloud")
+def surroundings_fixture(cloud_directory: Path) -> Iterator[Surroundings]:
+    cloud = Cloud(cloud_directory)
     # Another tier's cloud stays up.
     was_up = any(cloud.status().values())
     tenant.start(cloud)

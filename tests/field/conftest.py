@@ -30,9 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
+def cloud(cloud_directory: Path) -> Iterator[Cloud]:
     """A running cloud without stacks, stopped at the end."""
-    directory = BUILD / ("cloud-on-bridge" if has_bridge() else "cloud")
+    directory = BUILD / "cloud-on-bridge" if has_bridge() else cloud_directory
     cloud = Cloud(
         directory, venv=BUILD / "cloud-venv", with_nova=has_bridge(), costly_passwords=has_bridge()
     )
